@@ -171,3 +171,20 @@ class TestStep:
     detail: str = ""
     action: str = ""
     duration: float = 0.0
+
+
+@dataclass(frozen=True)
+class RemovedEnvironment:
+    """What ``env remove`` did.
+
+    Attributes:
+        environment: as it was.
+        directory: the engine's directory on the host; empty when none was ever made.
+        cleaned: True when nothing of ours is left on the host.
+        detail: why not, otherwise empty.
+    """
+
+    environment: Environment
+    directory: str
+    cleaned: bool
+    detail: str = ""

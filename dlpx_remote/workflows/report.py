@@ -18,12 +18,14 @@ class DiscoveredObject:
         identity: the identity fields and their values.
         parameters: everything the plugin returned, by schema names.
         change: against what was known before; ``new`` in a stateless discovery.
+        reference: ``REPOSITORY-<n>`` or ``SOURCE_CONFIG-<n>``; empty in a stateless discovery.
     """
 
     name: str
     identity: Mapping[str, Any]
     parameters: Mapping[str, Any]
     change: Change
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class PluginDiscovery:
         environment: the environment's name.
         repositories: what was found; empty when failed.
         failure: set when this part failed; what was known before is then left as it was.
+        skipped: why the plugin was not run there (it is for another kind of host); empty when it was run.
         duration: seconds.
     """
 
@@ -66,6 +69,7 @@ class PluginDiscovery:
     environment: str
     repositories: tuple[DiscoveredRepository, ...] = ()
     failure: Failure | None = None
+    skipped: str = ""
     duration: float = 0.0
 
 
@@ -96,11 +100,11 @@ class DiscoveryEvent:
     Attributes:
         environment: its name.
         plugin: its name, or empty while connecting.
-        stage: ``connecting``, ``discovering``, ``finished`` or ``failed``.
+        stage: ``connecting``, ``discovering``, ``finished``, ``failed`` or ``skipped``.
         detail: one line for people.
     """
 
     environment: str
     plugin: str
-    stage: Literal["connecting", "discovering", "finished", "failed"]
+    stage: Literal["connecting", "discovering", "finished", "failed", "skipped"]
     detail: str = ""
