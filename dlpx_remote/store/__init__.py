@@ -1,0 +1,11 @@
+"""The engine's state: tables, their migrations, and transactions that several processes can share.
+
+This room knows rows and transactions. It knows nothing of hosts, plugins or discovery; the rooms above turn
+rows into values. No column holds a secret, only references to where secrets are.
+"""
+
+from __future__ import annotations
+
+from dlpx_remote.store.database import StateError, Store
+
+__all__ = ["StateError", "Store"]

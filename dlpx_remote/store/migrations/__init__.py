@@ -1,0 +1,1 @@
+"""Migrations of the state, run by the store when it is opened."""
