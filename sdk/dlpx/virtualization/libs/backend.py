@@ -27,7 +27,7 @@ from dlpx.virtualization.common._common_classes import (
 )
 from dlpx.virtualization.libs.exceptions import LibraryUnavailableError
 
-__all__ = ["CommandOutput", "LibraryBackend", "get_backend", "set_backend"]
+__all__ = ["CommandOutput", "LibraryBackend", "get_backend", "require_backend", "set_backend"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,12 @@ def set_backend(backend: LibraryBackend | None) -> LibraryBackend | None:
     return previous
 
 
-def get_backend(function: str) -> LibraryBackend:
+def get_backend() -> LibraryBackend | None:
+    """The backend of this process, None where nobody runs the plugin."""
+    return _backend
+
+
+def require_backend(function: str) -> LibraryBackend:
     """The backend of this process.
 
     Args:
