@@ -1,0 +1,124 @@
+"""The commands put together, the options before the command, and what happens when one of them fails."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dlpx_remote.cli import demo, discovery, environments, plugins, scripts, source_configs
+from dlpx_remote.cli.exits import Exit, report_defect, report_error
+from dlpx_remote.cli.output import ReaderGone, say
+from dlpx_remote.cli.session import Settings, logs, settings
+from dlpx_remote.errors import RemoteError
+
+PROGRAM = "dlpx-remote"
+
+application = typer.Typer(
+    name=PROGRAM,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+application.add_typer(environments.commands, name="env")
+application.add_typer(plugins.commands, name="plugin")
+application.command("discover")(discovery.discover)
+application.add_typer(source_configs.commands, name="source-config")
+application.command("run")(scripts.run_script)
+application.command("demo")(demo.demo)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        say(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+
+
+@application.callback()
+def before_the_command(
+    context: typer.Context,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state",
+            envvar="DLPX_REMOTE_STATE",
+            metavar="DIR",
+            help="Where the engine keeps what it knows; the user's data directory unless given.",
+        ),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log to stderr what is done; stack traces for errors.")
+    ] = False,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Run virtualization plugins against real hosts.
+
+    \b
+    Example:
+      dlpx-remote demo
+      dlpx-remote env add db1 --host db1.example.com --user oracle
+      dlpx-remote plugin add ./my-plugin
+      dlpx-remote discover
+    """
+    chosen = settings(context)
+    chosen.state, chosen.verbose = state, verbose
+    context.with_resource(logs(verbose))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """One command line, whatever happens, to an exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = Settings()
+    _print_whatever_comes()
+    try:
+        try:
+            application(words, prog_name=PROGRAM, obj=chosen)
+        except RemoteError as error:
+            return report_error(error, chosen.verbose)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            return report_defect(error, chosen.verbose)
+        finally:
+            sys.stdout.flush()
+    except SystemExit as leaving:
+        return _code_of(leaving)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except (BrokenPipeError, ReaderGone):
+        return _reader_went_away()
+    return Exit.DONE
+
+
+def _print_whatever_comes() -> None:
+    """A name that the terminal's encoding cannot show must not end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _code_of(leaving: SystemExit) -> int:
+    if isinstance(leaving.code, int):
+        return leaving.code
+    return Exit.DONE if leaving.code is None else Exit.PART_FAILED
+
+
+def _reader_went_away() -> int:
+    """Nobody reads stdout any more; keep the interpreter from complaining about it at its end."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return Exit.BROKEN_PIPE
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), descriptor)
+    return Exit.BROKEN_PIPE

@@ -1,0 +1,186 @@
+"""``dlpx-remote plugin``: check plugins, add them, and see what they implement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dlpx_remote.cli.exits import Exit
+from dlpx_remote.cli.options import OutputOption
+from dlpx_remote.cli.output import Output, as_json, complain, count, say, table
+from dlpx_remote.cli.session import open_engine
+
+if TYPE_CHECKING:
+    from dlpx_remote.engine import PluginCheck, PluginDetails, Problem
+
+commands = typer.Typer(help="Plugins: check them, add them, see what they implement.", no_args_is_help=True)
+
+PluginDirectory = Annotated[
+    Path, typer.Argument(metavar="PATH", help="The directory that holds plugin_config.yml.")
+]
+
+
+@commands.command("check")
+def check(context: typer.Context, path: PluginDirectory, output: OutputOption = Output.TABLE) -> None:
+    """Report everything wrong with a plugin at once. Exit code 1 when there is an error.
+
+    \b
+    Example:
+      dlpx-remote plugin check ./my-plugin
+      dlpx-remote plugin check ./my-plugin --output json
+    """
+    from dlpx_remote.engine import check_plugin
+
+    del context
+    found = check_plugin(path)
+    if output is Output.JSON:
+        as_json({"valid": found.valid, "problems": found.problems, "plugin": found.details})
+    else:
+        _print_check(path, found)
+    if not found.valid:
+        raise typer.Exit(Exit.PART_FAILED)
+
+
+@commands.command("add")
+def add(context: typer.Context, path: PluginDirectory, output: OutputOption = Output.TABLE) -> None:
+    """Check a plugin and keep a copy of it; a higher build replaces a lower one.
+
+    \b
+    Example:
+      dlpx-remote plugin add ./my-plugin
+    """
+    from dlpx_remote.plugins.problems import PluginInvalid
+
+    with open_engine(context) as engine:
+        try:
+            details = engine.add_plugin(path)
+        except PluginInvalid as invalid:
+            _print_problems(invalid.problems)
+            complain(f"Not added: {path} has {_tally(invalid.problems)}.")
+            raise typer.Exit(Exit.PART_FAILED) from None
+    if output is Output.JSON:
+        as_json(details)
+        return
+    summary = details.summary
+    done = {"new": "Added", "upgraded": "Upgraded", "unchanged": "Already there:"}.get(
+        details.changed, "Added"
+    )
+    say(f"{done} plugin {summary.name}, build {summary.build_number} ({summary.identifier}).")
+    _print_problems(details.warnings)
+
+
+@commands.command("list")
+def list_all(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """List the plugins that were added.
+
+    \b
+    Example:
+      dlpx-remote plugin list
+    """
+    with open_engine(context) as engine:
+        found = engine.plugins()
+    if output is Output.JSON:
+        as_json(found)
+    elif not found:
+        say("No plugin yet. Add one: dlpx-remote plugin add PATH")
+    else:
+        table(
+            ("plugin", "type", "hosts", "build", "version", "added (UTC)", "id"),
+            (
+                (
+                    plugin.name,
+                    plugin.plugin_type,
+                    ", ".join(plugin.host_types),
+                    plugin.build_number,
+                    plugin.external_version,
+                    plugin.added,
+                    plugin.identifier,
+                )
+                for plugin in found
+            ),
+        )
+
+
+@commands.command("show")
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="Name or id.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show one plugin and which operations it implements.
+
+    \b
+    Example:
+      dlpx-remote plugin show postgres
+    """
+    with open_engine(context) as engine:
+        details = engine.plugin(name)
+    if output is Output.JSON:
+        as_json(details)
+        return
+    _print_plugin(details)
+    _print_problems(details.warnings)
+
+
+def _print_plugin(details: PluginDetails) -> None:
+    summary = details.summary
+    for title, value in (
+        ("plugin", summary.name),
+        ("id", summary.identifier),
+        ("type", summary.plugin_type),
+        ("hosts", ", ".join(summary.host_types)),
+        ("build", summary.build_number),
+        ("version", summary.external_version),
+        ("manual discovery", "yes" if summary.manual_discovery else "no"),
+        ("files", str(summary.directory)),
+    ):
+        if value:
+            say(f"{title + ':':<18} {value}")
+    say()
+    table(
+        ("operation", "implemented", "without it"),
+        (
+            (
+                entry.name + (f" {entry.migration_id}" if entry.migration_id else ""),
+                _where(entry.file, entry.line) if entry.implemented else "no",
+                "" if entry.implemented else entry.when_missing,
+            )
+            for entry in details.operations
+        ),
+    )
+
+
+def _print_check(path: Path, found: PluginCheck) -> None:
+    _print_problems(found.problems)
+    if not found.valid:
+        say(f"{path} has {_tally(found.problems)}.")
+        return
+    plugin = f"Plugin {found.details.summary.name}" if found.details else str(path)
+    implemented = sum(entry.implemented for entry in found.details.operations) if found.details else 0
+    more = f" and {_tally(found.problems)}" if found.problems else ""
+    say(f"{plugin} can be added: {count(implemented, 'operation')}{more}.")
+
+
+def _print_problems(problems: Sequence[Problem]) -> None:
+    """Each with its place in the file first, so that an editor can jump there."""
+    for problem in problems:
+        place = _where(problem.file, problem.line)
+        inside = f" {problem.place}:" if problem.place else ""
+        say(f"{place}: {problem.severity}:{inside} {problem.message}")
+        if problem.hint:
+            say(f"    {problem.hint}")
+
+
+def _tally(problems: Sequence[Problem]) -> str:
+    errors = sum(problem.severity == "error" for problem in problems)
+    warnings = len(problems) - errors
+    parts = [count(errors, "error")] if errors else []
+    parts += [count(warnings, "warning")] if warnings else []
+    return " and ".join(parts) or "no problem"
+
+
+def _where(file: str, line: int | None) -> str:
+    return file if line is None else f"{file}:{line}"

@@ -1,0 +1,108 @@
+"""What the options before the command say, and the engine opened with them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from dlpx_remote.cli.output import complain, plain, warn
+from dlpx_remote.errors import InvalidRequest
+from dlpx_remote.redaction import RedactingFilter
+
+if TYPE_CHECKING:
+    from dlpx_remote.engine import Engine
+
+_one_question_at_a_time = threading.Lock()
+
+
+@dataclass
+class Settings:
+    """The options before the command; filled in once they are read.
+
+    Attributes:
+        state: the engine's state directory; None takes the user's.
+        verbose: debug log and stack traces on stderr.
+    """
+
+    state: Path | None = None
+    verbose: bool = False
+
+
+def settings(context: typer.Context) -> Settings:
+    """Those of the command that runs."""
+    found = context.find_object(Settings)
+    return found if found is not None else Settings()
+
+
+def open_engine(context: typer.Context) -> Engine:
+    """The engine on the state that the person chose; use it as a context manager."""
+    from dlpx_remote import engine
+
+    return engine.Engine(settings(context).state, prompt=ask_secret, on_warning=warn)
+
+
+def ask_secret(question: str) -> str:
+    """Ask at the terminal without showing what is typed.
+
+    Raises:
+        InvalidRequest: there is no terminal to ask at.
+    """
+    import getpass
+
+    with _one_question_at_a_time:
+        if not _has_terminal():
+            raise InvalidRequest(
+                f"There is no terminal to ask at: {plain(question)}",
+                "Give the secret from env:VARIABLE, file:PATH or command:COMMAND instead of prompt.",
+            )
+        try:
+            return getpass.getpass(f"{plain(question).rstrip(' :')}: ")
+        except EOFError:
+            complain("")
+            raise InvalidRequest("Nothing was typed.", "Run the command again and type the secret.") from None
+
+
+def _has_terminal() -> bool:
+    try:
+        with Path("/dev/tty").open("rb"):
+            return True
+    except OSError:
+        return sys.stdin is not None and sys.stdin.isatty()
+
+
+class _Handler(logging.Handler):
+    """Writes to the stderr of the moment, so that whoever replaced it gets the lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            complain(self.format(record))
+        except Exception:  # the logging protocol: a handler reports its own failure this way
+            self.handleError(record)
+
+
+@contextmanager
+def logs(verbose: bool) -> Iterator[None]:
+    """The log on stderr while a command runs: warnings, or everything when ``verbose``."""
+    handler = _Handler()
+    handler.addFilter(RedactingFilter())
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    root, paramiko, own = (logging.getLogger(name) for name in ("", "paramiko", "dlpx_remote"))
+    before = paramiko.level, own.level
+    # The library logs as errors what the engine reports in its own words.
+    paramiko.setLevel(logging.INFO if verbose else logging.CRITICAL)
+    own.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        paramiko.setLevel(before[0])
+        own.setLevel(before[1])

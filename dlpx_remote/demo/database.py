@@ -1,0 +1,124 @@
+"""Something to discover on loopback: a small PostgreSQL cluster, where its programs are installed."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PLACES = ("/usr/lib/postgresql/*/bin/initdb", "/usr/pgsql-*/bin/initdb", "/usr/local/pgsql/bin/initdb")
+_LIMIT = 60.0
+
+
+def find_programs() -> Path | None:
+    """The directory with the newest ``initdb`` and ``pg_ctl`` of this machine."""
+    found = [path for pattern in _PLACES for path in Path("/").glob(pattern.lstrip("/"))]
+    on_path = shutil.which("initdb")
+    if on_path:
+        found.append(Path(on_path).resolve())
+    usable = [path.parent for path in found if (path.parent / "pg_ctl").exists()]
+    return max(usable, key=_version, default=None)
+
+
+@contextmanager
+def cluster(directory: Path, keep: bool) -> Iterator[str]:
+    """A running cluster in ``directory``, stopped at the end unless ``keep``.
+
+    It listens on a socket in that directory and on no port. The server refuses to run as root; root lends it
+    the account ``postgres`` or ``nobody``.
+
+    Yields:
+        One sentence about what is there, or why nothing is.
+    """
+    programs = find_programs()
+    if programs is None:
+        yield "no PostgreSQL server is installed here, so there is no database to find"
+        return
+    directory.mkdir(mode=0o700)
+    owner = _owner()
+    if owner is not None:
+        os.chown(directory, owner.pw_uid, owner.pw_gid)
+    data = directory / "data"
+    failure = _run(
+        owner,
+        programs / "initdb",
+        "--pgdata",
+        data,
+        "--auth=peer",
+        "--no-sync",
+        "--no-instructions",
+        directory=directory,
+    )
+    if failure is None:
+        options = f"-c listen_addresses='' -c unix_socket_directories='{directory}'"
+        failure = _run(
+            owner,
+            programs / "pg_ctl",
+            "start",
+            "--wait",
+            "--pgdata",
+            data,
+            "--options",
+            options,
+            "--log",
+            directory / "log",
+            directory=directory,
+        )
+    try:
+        yield (
+            f"a small PostgreSQL cluster of the programs in {programs}"
+            if failure is None
+            else f"PostgreSQL is installed, but a small cluster could not be made: {failure}"
+        )
+    finally:
+        if not keep and (data / "postmaster.pid").exists():
+            _run(
+                owner, programs / "pg_ctl", "stop", "--mode=immediate", "--pgdata", data, directory=directory
+            )
+
+
+def _version(programs: Path) -> tuple[int, ...]:
+    return tuple(
+        int(part) for part in programs.parent.name.replace("pgsql-", "").split(".") if part.isdigit()
+    )
+
+
+def _owner() -> pwd.struct_passwd | None:
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    return None
+
+
+def _run(owner: pwd.struct_passwd | None, *command: str | Path, directory: Path) -> str | None:
+    """None when it worked, else the last line of what it said."""
+    said = directory / "said"
+    # To a file, not a pipe: the server that pg_ctl starts would hold the pipe open.
+    with said.open("wb") as out:
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=directory,
+                user=owner.pw_uid if owner else None,
+                group=owner.pw_gid if owner else None,
+                extra_groups=() if owner else None,
+                check=False,
+                timeout=_LIMIT,
+                start_new_session=True,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+    if done.returncode == 0:
+        return None
+    return (said.read_text(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"])[-1]

@@ -1,0 +1,29 @@
+"""Where the examples and the image's recipe are: in an installed package, or at the root of a checkout."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def shared(name: str) -> Path:
+    """The directory ``name`` (``examples``, ``containers/ssh``) that is shipped with the package."""
+    installed = _PACKAGE / "_share" / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def image_recipe() -> ModuleType:
+    """``containers/ssh/build.py`` as a module; it builds the image of the SSH hosts and lets users in."""
+    name = "dlpx_remote_demo_image"
+    place = shared("containers/ssh") / "build.py"
+    specification = importlib.util.spec_from_file_location(name, place)
+    if specification is None or specification.loader is None:
+        raise ImportError(f"{place} cannot be loaded")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # dataclasses and pickling look a module up by its name
+    specification.loader.exec_module(module)
+    return module

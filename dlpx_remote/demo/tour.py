@@ -1,0 +1,178 @@
+"""The tour: throw-away hosts, then the commands a person would type, each shown before it really runs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from dlpx_remote.demo import containers, database, loopback
+from dlpx_remote.demo.host import DemoHost, DemoHosts, DemoUnavailable
+from dlpx_remote.demo.share import shared
+
+Say = Callable[[str], None]
+Run = Callable[[Sequence[str]], int]
+
+_HOSTS_AS_CONTAINERS = 3
+_HOSTS_ON_LOOPBACK = 1
+_PLUGINS = ("postgres", "files")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the person asked of the demo.
+
+    Attributes:
+        keep: leave hosts and state there at the end.
+        hosts: how many; None takes three containers or one server on loopback.
+        install_missing: install OpenSSH's server where it is needed and missing.
+        loopback: use loopback even where a Docker engine answers.
+    """
+
+    keep: bool = False
+    hosts: int | None = None
+    install_missing: bool = False
+    loopback: bool = False
+
+
+class Terminated(BaseException):
+    """The process was asked to end; raised so that everything made is removed on the way out.
+
+    Attributes:
+        exit_code: 128 + the signal's number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.exit_code = 128 + number
+
+
+def play(choices: Choices, run: Run, say: Say) -> int:
+    """The whole demo.
+
+    Args:
+        choices: see there.
+        run: runs one command line (without the program's name) and returns its exit code.
+        say: prints one line for people.
+
+    Returns:
+        0 when every command succeeded, else the first other exit code.
+
+    Raises:
+        DemoUnavailable: no host can be made here.
+        Terminated: the process was asked to end.
+    """
+    with _ends_in_order() as stack:
+        directory = Path(tempfile.mkdtemp(prefix="dlpx-remote-demo-"))
+        # Whoever owns the database must get through to its directory; names below are not listed to others.
+        directory.chmod(0o711)
+        if not choices.keep:
+            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        try:
+            hosts = _hosts(choices, directory, stack, say)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        state = directory / "state"
+        stack.enter_context(_environment_variable("DLPX_REMOTE_STATE", str(state)))
+        say(f"Made for this demo: {hosts.what}.")
+        code = _tour(hosts, run, say, state)
+        if choices.keep:
+            _say_what_is_kept(hosts, directory, say)
+        else:
+            say("")
+            say("Everything that the demo made is being removed.")
+    return code
+
+
+def _hosts(choices: Choices, directory: Path, stack: ExitStack, say: Say) -> DemoHosts:
+    place = directory / "hosts"
+    place.mkdir(mode=0o711)
+    if not choices.loopback and containers.engine_answers():
+        try:
+            return stack.enter_context(
+                containers.containers(choices.hosts or _HOSTS_AS_CONTAINERS, place, choices.keep, say)
+            )
+        except DemoUnavailable as unavailable:
+            say(f"{unavailable.message} {unavailable.output}".rstrip())
+            say("Taking a host on loopback instead.")
+            shutil.rmtree(place)
+            place.mkdir(mode=0o711)
+    sshd = loopback.require_sshd(choices.install_missing, say)
+    found = stack.enter_context(database.cluster(directory / "postgresql", choices.keep))
+    hosts = stack.enter_context(
+        loopback.loopback_hosts(choices.hosts or _HOSTS_ON_LOOPBACK, place, choices.keep, sshd)
+    )
+    return DemoHosts(f"{hosts.what}, and {found}", hosts.hosts, hosts.key, hosts.undo)
+
+
+def _tour(hosts: DemoHosts, run: Run, say: Say, state: Path) -> int:
+    lines: list[list[str]] = []
+    for host in hosts.hosts:
+        lines.append(_add(host, hosts.key))
+    lines.append(["env", "test", hosts.hosts[0].name])
+    lines += [["plugin", "add", str(shared("examples") / name)] for name in _PLUGINS]
+    lines.append(["discover"])
+    say("")
+    say(f"$ export DLPX_REMOTE_STATE={shlex.quote(str(state))}")
+    code = 0
+    for line in lines:
+        say("")
+        say(f"$ dlpx-remote {shlex.join(line)}")
+        code = code or run(line)
+    return code
+
+
+def _add(host: DemoHost, key: Path) -> list[str]:
+    words = ["env", "add", host.name, "--host", host.address, "--port", str(host.port), "--user", host.user]
+    words += ["--key", str(key), "--fingerprint", host.fingerprint]
+    return words if host.directory is None else [*words, "--directory", host.directory]
+
+
+def _say_what_is_kept(hosts: DemoHosts, directory: Path, say: Say) -> None:
+    say("")
+    say("The hosts and the state are still there. To remove them:")
+    for line in (*hosts.undo, f"rm -r {shlex.quote(str(directory))}"):
+        say(f"  {line}")
+
+
+@contextmanager
+def _environment_variable(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+@contextmanager
+def _ends_in_order() -> Iterator[ExitStack]:
+    """A stack of what must be undone, unwound on TERM and HUP too, and not cut short by a second Ctrl-C."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise Terminated(number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in numbers}
+    before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+    try:
+        with ExitStack() as stack:
+            try:
+                yield stack
+            finally:
+                for number in before:
+                    signal.signal(number, signal.SIG_IGN)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
