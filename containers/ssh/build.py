@@ -1,9 +1,9 @@
 """Builds the image of a Unix test host, and lets users into its containers.
 
 For the tests and for the throw-away host of the demo. Needs the ``docker`` command-line client and a Docker
-engine that answers, and of Python only the standard library: the folder is shipped inside the wheel and used from
-there. Where no image registry answers, the base system comes from Debian's package mirror, which takes root and
-``debootstrap``. From the command line, ``python build.py`` prints the image's name on stdout.
+engine that answers, and of Python only the standard library: the folder is shipped inside the wheel and used
+from there. Where no image registry answers, the base system comes from Debian's package mirror, which takes
+root and ``debootstrap``. From the command line, ``python build.py`` prints the image's name on stdout.
 """
 
 from __future__ import annotations
@@ -122,8 +122,9 @@ def _base(log: Log) -> str:
     log(f"No base image from a registry ({refusal}); making one with debootstrap.")
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         raise ImageError(
-            f"The base image {REGISTRY_BASE} could not be pulled ({refusal}), and making one instead takes root "
-            "and debootstrap. Pull it yourself, or run this once as root after: apt-get install debootstrap"
+            f"The base image {REGISTRY_BASE} could not be pulled ({refusal}), and making one instead takes "
+            "root and debootstrap. Pull it yourself, or run this once as root after: "
+            "apt-get install debootstrap"
         )
     _debootstrap(log)
     return LOCAL_BASE
@@ -216,7 +217,7 @@ def _build(base: str, name: str, log: Log) -> None:
 def _follow(
     command: list[str], log: Log, title: str, *, shown: tuple[str, ...], env: Mapping[str, str] | None = None
 ) -> None:
-    """Run a long command; pass on the lines that begin with one of ``shown``, and on failure its last lines."""
+    """Run a long command; pass on the lines that begin with one of ``shown``, on failure the last ones."""
     lines: list[str] = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=env
