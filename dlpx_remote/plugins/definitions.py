@@ -1,6 +1,6 @@
 """The classes that a plugin imports from ``generated.definitions``, made from its schema when it is loaded.
 
-There is no build step: the worker process calls :func:`install_generated` before it imports the plugin's code.
+There is no build step: the worker process calls :func:`install_generated` before it imports any plugin code.
 This code runs inside that process: standard library only, and no knowledge of the engine. How names are made
 follows the generator that plugins in the field were written with, so that every attribute keeps its name.
 """
@@ -27,6 +27,8 @@ _RESERVED = frozenset(
     | {"print", "exec", "self", "property", "float", "int", "str", "date", "datetime", "validate"}
     | {"to_dict", "from_dict", "to_str", "swagger_types", "attribute_map"}
 )
+_DEEPEST = 32
+_MERGED_APART = frozenset({"properties", "required", "allOf", "source"})
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -181,40 +183,49 @@ class _Builder:
         return _PYTHON_TYPES.get(kind, ()) if isinstance(kind, str) else ()
 
     def _merge(self, schema: Any, root: Any) -> dict[str, Any]:
-        """``schema`` with its reference and ``allOf`` taken into one; ``source`` is what it comes from."""
-        merged: dict[str, Any] = {"properties": {}, "required": [], "source": schema}
-        self._merge_into(merged, schema, root, depth=0)
-        return merged
+        return merge(schema, root, self._definitions)
 
-    def _merge_into(self, merged: dict[str, Any], schema: Any, root: Any, depth: int) -> None:
-        if not isinstance(schema, dict) or depth > 32:
-            return
-        reference = schema.get("$ref")
-        if isinstance(reference, str):
-            if reference.startswith(PLATFORM_REFERENCE):
-                merged["type"] = "object"
-                return
-            # A reference replaces everything beside it, as Draft 7 says.
-            target = self._resolve(reference, root)
-            merged["source"] = target if merged["source"] is schema else merged["source"]
-            self._merge_into(merged, target, root, depth + 1)
-            return
-        for part in schema.get("allOf", ()):
-            self._merge_into(merged, part, root, depth + 1)
-        merged["properties"] |= schema.get("properties", {})
-        merged["required"] += schema.get("required", [])
-        merged |= {
-            key: value
-            for key, value in schema.items()
-            if key not in ("properties", "required", "allOf", "source")
-        }
 
-    def _resolve(self, reference: str, root: Any) -> Any:
-        for document in (root, self._definitions):
-            found = resolve_pointer(document, reference)
-            if found is not None:
-                return found
-        return {}
+def merge(schema: Any, root: Any, definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """``schema`` with its reference and its ``allOf`` taken into one.
+
+    Args:
+        schema: the schema of an object or of a property.
+        root: the definition that it lies in; ``#`` in a reference stands for it, or else for the whole file.
+        definitions: all definitions of the file.
+
+    Returns:
+        The keywords together, always with ``properties`` and ``required``; ``source`` is the schema that a
+        reference led to.
+    """
+    merged: dict[str, Any] = {"properties": {}, "required": [], "source": schema}
+    _merge_into(merged, schema, root, definitions, depth=0)
+    return merged
+
+
+def _merge_into(
+    merged: dict[str, Any], schema: Any, root: Any, definitions: Mapping[str, Any], depth: int
+) -> None:
+    if not isinstance(schema, dict) or depth > _DEEPEST:
+        return
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        # A reference replaces everything beside it, as Draft 7 says.
+        if reference.startswith(PLATFORM_REFERENCE):
+            merged["type"] = "object"
+            return
+        target = resolve_pointer(root, reference)
+        if target is None:
+            target = resolve_pointer(definitions, reference)
+        if merged["source"] is schema:
+            merged["source"] = target
+        _merge_into(merged, target, root, definitions, depth + 1)
+        return
+    for part in schema.get("allOf", ()):
+        _merge_into(merged, part, root, definitions, depth + 1)
+    merged["properties"] |= schema.get("properties", {})
+    merged["required"] += schema.get("required", [])
+    merged |= {key: value for key, value in schema.items() if key not in _MERGED_APART}
 
 
 def resolve_pointer(document: Any, reference: str) -> Any:

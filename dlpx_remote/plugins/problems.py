@@ -79,3 +79,32 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     if name is not None:
         return f"Did you mean `{name}`?"
     return f"Known are: {', '.join(known)}."
+
+
+class Problems:
+    """Gathers the problems of one file while it is read.
+
+    Args:
+        file: its path relative to the plugin's directory.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.found: list[Problem] = []
+
+    def error(self, message: str, hint: str = "", *, line: int | None = None, place: str = "") -> None:
+        """Add an error."""
+        self.found.append(Problem("error", self.file, line, place, message, hint))
+
+    def warning(self, message: str, hint: str = "", *, line: int | None = None, place: str = "") -> None:
+        """Add a warning."""
+        self.found.append(Problem("warning", self.file, line, place, message, hint))
+
+    def in_order(self) -> list[Problem]:
+        """What was found, in the order of the file's lines."""
+        return sorted(self.found, key=lambda problem: problem.line or 0)
+
+    @property
+    def failed(self) -> bool:
+        """True when there is an error among them."""
+        return any(problem.severity == "error" for problem in self.found)
