@@ -260,7 +260,6 @@ OPERATIONS: tuple[Operation, ...] = (
         ResultKind.SIZE,
         WhenMissing.SKIP,
         _DIRECT,
-        _SYNC,
     ),
     Operation(
         "linked.source_size",
@@ -269,7 +268,6 @@ OPERATIONS: tuple[Operation, ...] = (
         ResultKind.SIZE,
         WhenMissing.SKIP,
         _STAGED,
-        _SYNC,
     ),
     Operation(
         "virtual.configure",
@@ -349,6 +347,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (
             "Virtual Source Enable",
             "Virtual Source Provision",
+            "Virtual Source Create Empty",
             "Virtual Source Refresh",
             "Virtual Source Rollback",
             "Virtual Source Start",
