@@ -80,6 +80,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = Settings()
     _print_whatever_comes()
+    stdout, stderr = sys.stdout, sys.stderr
     try:
         try:
             application(words, prog_name=PROGRAM, obj=chosen)
@@ -92,6 +93,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except SystemExit as leaving:
+        if sys.stdout is not stdout:  # typer puts a stand-in there when the reader went away
+            sys.stdout, sys.stderr = stdout, stderr
+            return _reader_went_away()
         return _code_of(leaving)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED

@@ -30,14 +30,17 @@ class Exit(IntEnum):
 
 def exit_for(error: RemoteError) -> Exit:
     """The exit code that stands for ``error``."""
+    from dlpx_remote.plugins.problems import PluginInvalid
     from dlpx_remote.transports import base
 
     match error:
         case InvalidRequest() | base.InvalidCommand():
             return Exit.WRONG_USE
+        case PluginInvalid():
+            return Exit.PART_FAILED
         case base.NotSent():
             return Exit.NOT_SENT
-        case base.CommandTimeout():
+        case base.CommandEnded():
             return Exit.TIMED_OUT
         case base.OutcomeUnknown():
             return Exit.OUTCOME_UNKNOWN

@@ -58,7 +58,10 @@ def add(context: typer.Context, path: PluginDirectory, output: OutputOption = Ou
         try:
             details = engine.add_plugin(path)
         except PluginInvalid as invalid:
-            _print_problems(invalid.problems)
+            if output is Output.JSON:
+                as_json({"valid": False, "problems": invalid.problems})
+            else:
+                _print_problems(invalid.problems)
             complain(f"Not added: {path} has {_tally(invalid.problems)}.")
             raise typer.Exit(Exit.PART_FAILED) from None
     if output is Output.JSON:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -56,14 +57,16 @@ def containers(number: int, directory: Path, keep: bool, say: Say) -> Iterator[D
     recipe = image_recipe()
     key = directory / "client_key"
     public = make_key(key)
-    started: list[str] = []
+    # Named before they exist, so that whatever interrupts the start, the end knows what to remove.
+    names = [f"dlpx-remote-demo-{secrets.token_hex(4)}" for _ in range(number)]
     complete = False
     try:
         try:
             image = recipe.build(say)
-            started.extend(_start(image) for _ in range(number))
+            for name in names:
+                _start(name, image)
             hosts = []
-            for position, container in enumerate(started, start=1):
+            for position, container in enumerate(names, start=1):
                 _wait_for(container, recipe.READY)
                 recipe.admit(container, {}, {_USER: public})
                 hosts.append(
@@ -83,15 +86,15 @@ def containers(number: int, directory: Path, keep: bool, say: Say) -> Iterator[D
             f"{what} of the image {image}, with PostgreSQL and sshd",
             tuple(hosts),
             key,
-            (f"docker rm --force --volumes {' '.join(container[:12] for container in started)}",),
+            (f"docker rm --force --volumes {' '.join(names)}",),
         )
     finally:
-        if started and not (keep and complete):
-            _docker("rm", "--force", "--volumes", *started, check=False)
+        if not (keep and complete):
+            _docker("rm", "--force", "--volumes", *names, check=False)
 
 
-def _start(image: str) -> str:
-    return _docker("run", "--detach", "--publish", "127.0.0.1::22", "--label", "dlpx-remote.demo", image)
+def _start(name: str, image: str) -> None:
+    _docker("run", "--detach", "--name", name, "--publish", "127.0.0.1::22", image)
 
 
 def _wait_for(container: str, line: str) -> None:
@@ -126,7 +129,10 @@ def _published_port(container: str) -> int:
 
 
 def _docker(*arguments: str, check: bool = True) -> str:
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    # A session of its own: Ctrl-C at the terminal must not cut off what Docker is doing.
+    done = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, check=False, start_new_session=True
+    )
     if check and done.returncode:
         raise DemoUnavailable(
             f"docker {arguments[0]} failed.", "See Docker's own words below.", done.stderr.strip()

@@ -1,0 +1,103 @@
+"""Help, version, and how little is imported for them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+import typer
+
+from dlpx_remote.cli.application import application
+from tests.unit.cli.conftest import CommandLine
+
+_HEAVY = ("alembic", "dlpx_remote.engine", "fabric", "jsonschema", "paramiko", "rich", "sqlalchemy", "yaml")
+
+
+def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield words
+        return
+    for name, inner in below.items():
+        yield from _commands(inner, (*words, name))
+
+
+ALL_COMMANDS = sorted(_commands(typer.main.get_command(application)))
+
+
+def test_there_are_the_commands_that_the_documentation_names() -> None:
+    assert [" ".join(words) for words in ALL_COMMANDS] == [
+        "demo",
+        "discover",
+        "env add",
+        "env list",
+        "env refresh",
+        "env remove",
+        "env show",
+        "env test",
+        "env user add",
+        "env user primary",
+        "env user remove",
+        "plugin add",
+        "plugin check",
+        "plugin list",
+        "plugin show",
+        "run",
+        "source-config add",
+        "source-config list",
+    ]
+
+
+@pytest.mark.parametrize("words", ALL_COMMANDS, ids=" ".join)
+def test_the_help_of_every_command_has_an_example_of_it(words: tuple[str, ...], command: CommandLine) -> None:
+    outcome = command(*words, "--help")
+
+    assert outcome.code == 0
+    assert "Example:" in outcome.out
+    assert f"dlpx-remote {' '.join(words)}" in outcome.out
+
+
+def test_version_is_that_of_the_distribution(command: CommandLine) -> None:
+    outcome = command("--version")
+
+    assert (outcome.code, outcome.out) == (0, f"dlpx-remote {version('dlpx-remote')}\n")
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_import_nothing_heavy(option: str) -> None:
+    program = (
+        "import sys, json; from dlpx_remote.cli import main; main([sys.argv[1]]); "
+        "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, option], capture_output=True, text=True, check=True)
+
+    assert set(json.loads(done.stderr)).isdisjoint(_HEAVY)
+
+
+def test_no_command_shows_the_help_and_counts_as_wrong_use(command: CommandLine) -> None:
+    outcome = command()
+
+    assert outcome.code == 2
+    assert "Usage: dlpx-remote" in outcome.out + outcome.err
+
+
+def test_completion_for_a_shell_is_offered() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from dlpx_remote.cli import main; raise SystemExit(main())"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "_DLPX_REMOTE_COMPLETE": "complete_bash",
+            "COMP_WORDS": "dlpx-remote env t",
+            "COMP_CWORD": "2",
+            "PATH": "/usr/bin:/bin",
+        },
+    )
+
+    assert done.stdout.split() == ["test"]
