@@ -63,17 +63,23 @@ def run_script(
       dlpx-remote run db1 'psql -c "select 1"' --variable-from PGPASSWORD=file:/run/secrets/pg
       echo 'exit 3' | dlpx-remote run db1 -
     """
+    from dlpx_remote.transports.base import CommandEnded
+
     text = _read_script(script, file)
     variables = _variables(variable_from or ())
     with open_engine(context) as engine:
-        result = engine.run(
-            environment,
-            text,
-            user=user,
-            variables=variables,
-            login_shell=login_shell,
-            timeout=timeout,
-        )
+        try:
+            result = engine.run(
+                environment,
+                text,
+                user=user,
+                variables=variables,
+                login_shell=login_shell,
+                timeout=timeout,
+            )
+        except CommandEnded as ended:
+            raw(ended.stdout, ended.stderr)  # what had come until then may tell why
+            raise
     if output is RunOutput.JSON:
         as_json(result)
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlpx_remote.engine import CommandResult
+from dlpx_remote.transports.base import CommandTimeout
 from tests.unit.cli.conftest import CommandLine, StubEngine
 
 
@@ -98,6 +99,15 @@ def test_variables_come_from_where_the_person_says(
         "A": "from-the-environment-eeP5ohgh",
         "B": "from-a-file-Ahzoo4ie",
     }
+
+
+def test_what_came_before_a_timeout_is_shown(command: CommandLine, stub: StubEngine) -> None:
+    stub.answers["run"] = CommandTimeout("Out of time.", "Give it more.", stdout=b"half", stderr=b"why\n")
+
+    outcome = command("run", "db1", "sleep 9", "--timeout", "1")
+
+    assert (outcome.code, outcome.out) == (221, "half")
+    assert outcome.err == "why\nError: Out of time.\n  Action: Give it more.\n"
 
 
 @pytest.mark.parametrize("given", ["A", "A-B=env:X", "=env:X", "A=hunter22", "A=env:"])
