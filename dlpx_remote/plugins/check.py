@@ -77,9 +77,9 @@ def check_plugin(directory: Path, workers: Workers | None = None) -> PluginRepor
     operations = sorted(source.operations)
     if inspection is not None and not inspection.import_failed:
         operations = list(dict.fromkeys(one.name for one in inspection.operations))
-    missing = Problems(CONFIG_FILE)
+    missing = Problems(source.entry_file or CONFIG_FILE)
     if reading.config.plugin_type is not None:
-        missing_operations(operations, reading.config.plugin_type, missing)
+        missing_operations({*operations, *source.meant}, reading.config.plugin_type, missing)
     found = [*reading.problems, *from_source]
     if inspection is not None and reading.plugin is not None:
         found += _only_from_import(inspection, from_source, reading.plugin)

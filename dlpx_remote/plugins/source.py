@@ -1,16 +1,17 @@
 """A plugin's source, read without running it: does it parse, and are its operations declared as they must be.
 
 Everything that is wrong is found at once, where running the code would stop at the first. What cannot be
-known from the text alone (names made at run time, decorators of the plugin's own) is left to the worker, which
-really imports the code.
+known from the text alone (names made at run time, decorators of the plugin's own) is left to the worker,
+which really imports the code.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dlpx.virtualization.platform.exceptions import PlatformError
 from dlpx.virtualization.platform.migration_helper import LuaUpgradeMigrations, PlatformUpgradeMigrations
 from dlpx.virtualization.platform.operation_table import OPERATIONS, Operation, PluginType, operations_for
 from dlpx_remote.plugins.problems import Problems, did_you_mean, nearest
+from dlpx_remote.plugins.worker.inside import signatures
 
 _GROUPS = tuple(dict.fromkeys(entry.group for entry in OPERATIONS))
 _NAMES = tuple(dict.fromkeys(entry.name for entry in OPERATIONS))
@@ -32,10 +34,14 @@ class Source:
     Attributes:
         problems: those of each file, in the order of the files.
         operations: the names of the operations that some function is decorated for.
+        meant: those that a misspelled decorator probably stands for.
+        entry_file: the entry point's file relative to the plugin's directory; empty when there is none.
     """
 
     problems: list[Problems] = field(default_factory=list)
     operations: set[str] = field(default_factory=set)
+    meant: set[str] = field(default_factory=set)
+    entry_file: str = ""
 
 
 def read_source(
@@ -54,10 +60,13 @@ def read_source(
     for path in python_files(source_directory):
         problems = Problems(str(path.relative_to(directory)))
         reading.result.problems.append(problems)
+        parts = path.relative_to(source_directory).with_suffix("").parts
+        is_entry = (parts[:-1] if parts[-1] == "__init__" else parts) == tuple(module.split("."))
+        if is_entry:
+            reading.result.entry_file = problems.file
         tree = _parse(path, problems)
         if tree is None:
             continue
-        is_entry = path.relative_to(source_directory).with_suffix("").parts == tuple(module.split("."))
         reading.file(tree, problems, name if is_entry else None)
     return reading.result
 
@@ -214,7 +223,7 @@ class _Decoration:
 
     def check(self) -> None:
         if self._name not in _NAMES:
-            self._error(f"There is no plugin operation `{self._name}`.", self._meant())
+            self._unknown()
             return
         operation = self._reading.operation(self._name)
         if self._called is None:
@@ -232,6 +241,7 @@ class _Decoration:
                 line=self._line,
                 place=self._name,
             )
+            return
         declared = _Declared(self._function.name, self._problems.file, self._line)
         if operation.takes_migration_id:
             self._migration(declared)
@@ -250,7 +260,7 @@ class _Decoration:
     def _error(self, message: str, hint: str) -> None:
         self._problems.error(message, hint, line=self._line, place=self._name)
 
-    def _meant(self) -> str:
+    def _unknown(self) -> None:
         group, _, attribute = self._name.partition(".")
         of_group = [entry for entry in _NAMES if entry.startswith(f"{group}.")]
         inside = nearest(attribute, [name.partition(".")[2] for name in of_group])
@@ -258,8 +268,11 @@ class _Decoration:
         if near is None:
             near = next((name for name in _NAMES if name.endswith(f".{self._name}")), None)
         if near is not None:
-            return f"Did you mean `@{self._plugin}.{near}()`?"
-        return f"Known are: {', '.join(of_group or _NAMES)}."
+            self._reading.result.meant.add(near)
+            hint = f"Did you mean `@{self._plugin}.{near}()`?"
+        else:
+            hint = f"Known are: {', '.join(of_group or _NAMES)}."
+        self._error(f"There is no plugin operation `{self._name}`.", hint)
 
     def _migration(self, declared: _Declared) -> None:
         if self._called is None:
@@ -280,26 +293,20 @@ class _Decoration:
             self._error(wrong, "Ids are numbers joined by points, each used once in a plugin.")
 
     def _arguments(self, operation: Operation) -> None:
-        found = _parameters(self._function)
-        accepted = {name: argument for argument in operation.arguments for name in argument.names}
-        taken = [accepted[name].name for name in found if name in accepted]
-        missing = [
-            argument.name
-            for argument in operation.arguments
-            if argument.name not in taken and not argument.optional
-        ]
-        surplus = [name for name in found if name not in accepted]
-        if not missing and not surplus and len(set(taken)) == len(taken):
+        stand_in = _stand_in(self._function)
+        wrong = signatures.complaint(operation, stand_in)
+        if wrong is None:
             return
-        expected = ", ".join(
-            f"[{argument.name}]" if argument.optional else argument.name for argument in operation.arguments
-        )
-        hints = [f"`{name}` → `{near}`" for name in surplus if (near := nearest(name, missing)) is not None]
-        self._error(
-            f"`{self._function.name}` must take the arguments ({expected}), "
-            f"but it takes ({', '.join(found)}).",
-            f"Rename {', '.join(hints)}." if hints else "The names must match; their order is free.",
-        )
+        known = [name for argument in operation.arguments for name in argument.names]
+        found = signatures.parameters_of(stand_in)
+        missing = [name for name in known if name not in found]
+        renames = [
+            f"`{name}` to `{near}`"
+            for name in found
+            if name not in known and (near := nearest(name, missing)) is not None
+        ]
+        hint = f"Rename {', '.join(renames)}." if renames else "The names must match; their order is free."
+        self._error(wrong, hint)
 
 
 def missing_operations(operations: Iterable[str], plugin_type: PluginType, problems: Problems) -> None:
@@ -314,13 +321,37 @@ def missing_operations(operations: Iterable[str], plugin_type: PluginType, probl
             )
 
 
-def _parameters(function: _Function) -> list[str]:
+def _stand_in(function: _Function) -> Callable[..., None]:
+    """A function that does nothing, with the parameters that ``function`` is written with."""
     given = function.args
-    names = [one.arg for one in (*given.posonlyargs, *given.args)]
-    names += [f"*{given.vararg.arg}"] if given.vararg else []
-    names += [one.arg for one in given.kwonlyargs]
-    names += [f"**{given.kwarg.arg}"] if given.kwarg else []
-    return names
+    positional = [*given.posonlyargs, *given.args]
+    without_default = len(positional) - len(given.defaults)
+    kind = inspect.Parameter
+
+    def made(name: str, kind_of: inspect._ParameterKind, has_default: bool = False) -> inspect.Parameter:
+        return inspect.Parameter(name, kind_of, default=None if has_default else inspect.Parameter.empty)
+
+    parameters = [
+        made(
+            one.arg,
+            kind.POSITIONAL_ONLY if index < len(given.posonlyargs) else kind.POSITIONAL_OR_KEYWORD,
+            index >= without_default,
+        )
+        for index, one in enumerate(positional)
+    ]
+    if given.vararg:
+        parameters.append(made(given.vararg.arg, kind.VAR_POSITIONAL))
+    parameters += [
+        made(one.arg, kind.KEYWORD_ONLY, default is not None)
+        for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    ]
+    if given.kwarg:
+        parameters.append(made(given.kwarg.arg, kind.VAR_KEYWORD))
+
+    def stand_in() -> None: ...
+
+    stand_in.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return stand_in
 
 
 def _dotted(decorator: ast.expr) -> tuple[list[str], ast.Call | None]:
