@@ -36,7 +36,7 @@ class Inspection:
 
     Attributes:
         operations: in the order of the table of operations; migrations in the order in which they run.
-        problems: an import failure, wrong argument names, operations that are missing or never called.
+        problems: an import failure, wrong argument names, operations that are never called.
         import_failed: the kind of exception that importing the entry point raised; empty when it worked.
         import_trace: its stack trace.
     """

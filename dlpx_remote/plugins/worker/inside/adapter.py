@@ -179,17 +179,6 @@ class SdkAdapter:
                     "message": complaint,
                     "hint": _names_hint(entry, function),
                 }
-        entry_file = self._entry_file()
-        for name, entry in self._table.items():
-            if entry.required and name not in plugin.implementations:
-                yield {
-                    "severity": "warning",
-                    "file": entry_file,
-                    "line": None,
-                    "place": name,
-                    "message": f"The required operation {name} ({entry.title}) is not implemented.",
-                    "hint": f"Without it {', '.join(entry.engine_operations) or 'the engine'} will fail.",
-                }
 
     def _import_failure(self, error: BaseException) -> dict[str, Any]:
         file, line = self._entry_file(), None
@@ -288,6 +277,9 @@ class SdkAdapter:
         if kind is ResultKind.MIGRATED_OBJECT and not isinstance(value, dict):
             raise failures.WrongResult(_a(value), "a dict")
         return value
+
+
+make_adapter = SdkAdapter
 
 
 def _function_for(

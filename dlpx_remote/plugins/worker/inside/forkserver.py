@@ -18,6 +18,7 @@ import array
 import contextlib
 import ctypes
 import gc
+import importlib
 import json
 import os
 import selectors
@@ -56,6 +57,7 @@ def main(control_descriptor: int) -> NoReturn:
     control.set_inheritable(False)
     _process_control(_PR_SET_CHILD_SUBREAPER, 1)
     server = ForkServer(control)
+    importlib.import_module(process.ADAPTER)  # what every worker would import by itself otherwise
     gc.collect()
     gc.freeze()  # what is imported stays shared with the workers instead of being copied by their collector
     control.send(READY)

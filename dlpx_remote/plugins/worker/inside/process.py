@@ -8,6 +8,7 @@ messages that a worker sends are ``inspection``, ``result``, ``failed``, ``libra
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import resource
@@ -22,6 +23,9 @@ from typing import Any, NoReturn, Protocol
 from dlpx_remote.plugins.worker.inside import failures, folders
 from dlpx_remote.plugins.worker.limits import Limits, size_in_words
 from dlpx_remote.plugins.worker.protocol import Frame, FrameDecoder, FrameTooLarge, receive, send
+
+ADAPTER = "dlpx_remote.plugins.worker.inside.adapter"
+"""The module whose ``make_adapter`` knows the SDK; another SDK would bring another."""
 
 EXIT_BROKEN = 70
 EXIT_NO_MEMORY = 71
@@ -150,10 +154,8 @@ def main(connection: socket.socket) -> NoReturn:
     conversation.limits = Limits.from_dict(start.data["limits"])
     _limit_process(conversation.limits)
     _enter(Path(start.data["source_directory"]))
-    # the SDK's adapter; another SDK would bring another
-    from dlpx_remote.plugins.worker.inside.adapter import SdkAdapter
-
-    adapter = SdkAdapter(start.data, json.loads(start.bodies[0]), conversation)
+    make_adapter = importlib.import_module(ADAPTER).make_adapter
+    adapter: Adapter = make_adapter(start.data, json.loads(start.bodies[0]), conversation)
     while True:
         request = conversation.next_request()
         if request is None:
