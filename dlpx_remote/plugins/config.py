@@ -293,6 +293,9 @@ class _Reading:
         if value is None:
             return None
         root = self._directory.resolve()
+        if Path(value).is_absolute():
+            self._error(f"`{value}` is an absolute path.", f"Give it relative to {CONFIG_FILE}.", name)
+            return None
         try:
             path: Path = (root / value).resolve()
             is_directory, is_file = path.is_dir(), path.is_file()

@@ -12,15 +12,16 @@ import keyword
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from dlpx_remote.plugins import model
 from dlpx_remote.plugins.model import GeneratedClassesError, GeneratedClassesTypeError, Model, Property
-
-PLATFORM_REFERENCE = "https://delphix.com/platform/api#"
-"""Where references to credentials suppliers begin; to a plugin such a supplier is an opaque dict."""
+from dlpx_remote.plugins.sensitive import EVERYTHING, secret_names
+from dlpx_remote.plugins.suppliers import PLATFORM
 
 _RESERVED = frozenset(
     {name.lower() for name in keyword.kwlist}
@@ -102,7 +103,9 @@ def install_generated(definitions: Mapping[str, dict[str, Any]]) -> None:
         home.__dict__[name] = built
         module.__dict__.update({name: built, file_name: home})
     # The specification's own examples misspell the package.
-    sys.modules["generated.defintions"] = module
+    right = "generated.definitions"
+    for name in [name for name in sys.modules if name == right or name.startswith(f"{right}.")]:
+        sys.modules[name.replace(right, "generated.defintions")] = sys.modules[name]
 
 
 def _module(name: str, is_package: bool = False) -> ModuleType:
@@ -129,18 +132,21 @@ class _Builder:
     def build(self, name: str, schema: Any, root: Any) -> type[Model]:
         """The class ``name`` for an object ``schema`` that lies in the definition ``root``."""
         merged = self._merge(schema, root)
+        secrets = secret_names(merged["source"], partial(resolve_reference, root, self._definitions))
         self._in_progress.add(id(schema))
         properties: dict[str, Property] = {}
         for schema_name, one in merged["properties"].items():
-            made = self._property(name, schema_name, one, schema_name in merged["required"], root)
+            secret = EVERYTHING in secrets or schema_name in secrets
+            made = self._property(name, schema_name, one, root)
+            made = replace(made, required=schema_name in merged["required"], secret=secret)
             properties.setdefault(made.name, made)
         self._in_progress.discard(id(schema))
-        built = _class(name, properties, takes_more=merged.get("additionalProperties") is not False)
+        takes_more = merged.get("additionalProperties") is not False
+        built = _class(name, properties, takes_more, secrets)
         self.classes[name] = built
         return built
 
-    def _property(self, owner: str, schema_name: str, schema: Any, required: bool, root: Any) -> Property:
-        secret = isinstance(schema, dict) and str(schema.get("$ref", "")).startswith(PLATFORM_REFERENCE)
+    def _property(self, owner: str, schema_name: str, schema: Any, root: Any) -> Property:
         merged = self._merge(schema, root)
         names = merged.get("type", ())
         names = (names,) if isinstance(names, str) else tuple(names)
@@ -155,14 +161,12 @@ class _Builder:
         return Property(
             name=attribute_name(schema_name),
             schema_name=schema_name,
-            required=required,
             nullable="null" in names,
             types=types,
             model=nested,
             item_types=self._item_types(merged, root),
             enum=None if enum is None else tuple(enum),
             limits=model.limits_of(merged),
-            secret=secret or merged.get("format") == "password",
         )
 
     def _nested(self, owner: str, schema_name: str, schema: Any, root: Any) -> type[Model] | None:
@@ -211,12 +215,11 @@ def _merge_into(
     reference = schema.get("$ref")
     if isinstance(reference, str):
         # A reference replaces everything beside it, as Draft 7 says.
-        if reference.startswith(PLATFORM_REFERENCE):
+        if reference.startswith(PLATFORM):
+            # To a plugin a credentials supplier is an opaque dict.
             merged["type"] = "object"
             return
-        target = resolve_pointer(root, reference)
-        if target is None:
-            target = resolve_pointer(definitions, reference)
+        target = resolve_reference(root, definitions, reference)
         if merged["source"] is schema:
             merged["source"] = target
         _merge_into(merged, target, root, definitions, depth + 1)
@@ -226,6 +229,12 @@ def _merge_into(
     merged["properties"] |= schema.get("properties", {})
     merged["required"] += schema.get("required", [])
     merged |= {key: value for key, value in schema.items() if key not in _MERGED_APART}
+
+
+def resolve_reference(root: Any, definitions: Mapping[str, Any], reference: str) -> Any:
+    """What a reference in the definition ``root`` names: ``#`` stands for it, or else for the whole file."""
+    found = resolve_pointer(root, reference)
+    return resolve_pointer(definitions, reference) if found is None else found
 
 
 def resolve_pointer(document: Any, reference: str) -> Any:
@@ -244,12 +253,16 @@ def resolve_pointer(document: Any, reference: str) -> Any:
     return found
 
 
-def _class(name: str, properties: dict[str, Property], takes_more: bool) -> type[Model]:
+def _class(
+    name: str, properties: dict[str, Property], takes_more: bool, secrets: frozenset[str]
+) -> type[Model]:
     body: dict[str, Any] = {
         "__module__": f"generated.definitions.{attribute_name(name)}",
         "__doc__": f"{name}: made from the plugin's schema.",
         "_properties": properties,
         "_takes_more": takes_more,
+        "_secrets": secrets,
+        "_names": {one.schema_name: one.name for one in properties.values()},
         "swagger_types": {one.name: one.python_type for one in properties.values()},
         "attribute_map": {one.name: one.schema_name for one in properties.values()},
         "__signature__": inspect.Signature(
@@ -266,14 +279,14 @@ def _class(name: str, properties: dict[str, Property], takes_more: bool) -> type
     for one in properties.values():
         attribute = _attribute(one)
         setattr(built, one.name, attribute)
-        if not hasattr(built, one.schema_name):
+        if one.schema_name not in properties and not hasattr(built, one.schema_name):
             setattr(built, one.schema_name, attribute)
     return built
 
 
 def _attribute(one: Property) -> property:
     def get(self: Model) -> Any:
-        return self._values[one.name]
+        return self._get(one)
 
     def set_(self: Model, value: Any) -> None:
         self._set(one, value)

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, ClassVar, Self
 
+from dlpx_remote.plugins.sensitive import masked
+
 _MODULE = "generated.definitions.base_model_"
-_MASK = "********"
 _LOG = logging.getLogger("generated.definitions")
 
 
@@ -203,17 +204,21 @@ class Model:
     swagger_types: ClassVar[dict[str, Any]] = {}
     attribute_map: ClassVar[dict[str, str]] = {}
     _properties: ClassVar[Mapping[str, Property]] = {}
+    _names: ClassVar[Mapping[str, str]] = {}
     _takes_more: ClassVar[bool] = True
-    _values: dict[str, Any]
-    _additional: dict[str, Any]
-    _filled_later: bool
+    _secrets: ClassVar[frozenset[str]] = frozenset()
+
+    # Two underscores keep these apart from whatever properties a schema may have.
+    __values: dict[str, Any]
+    __additional: dict[str, Any]
+    __filled_later: bool
 
     def __init__(self, *values: Any, validate: bool = True, **named: Any) -> None:
         given = self._bind(values, named)
-        object.__setattr__(self, "_values", dict.fromkeys(self._properties))
-        object.__setattr__(self, "_additional", {})
-        object.__setattr__(self, "_filled_later", validate and not given)
-        if self._filled_later:
+        self.__dict__["_Model__values"] = dict.fromkeys(self._properties)
+        self.__dict__["_Model__additional"] = {}
+        self.__dict__["_Model__filled_later"] = validate and not given
+        if self.__filled_later:
             return
         for name, one in self._properties.items():
             if validate and one.required and name not in given:
@@ -221,7 +226,7 @@ class Model:
             if validate:
                 self._set(one, given.get(name))
             else:
-                self._values[name] = given.get(name)
+                self.__values[name] = given.get(name)
 
     @classmethod
     def _bind(cls, values: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
@@ -230,7 +235,7 @@ class Model:
             raise TypeError(f"{cls.__name__}() takes at most {len(names)} values, but got {len(values)}")
         given = dict(zip(names, values, strict=False))
         for keyword, value in named.items():
-            name = keyword if keyword in cls._properties else cls._by_schema_name().get(keyword, keyword)
+            name = keyword if keyword in cls._properties else cls._names.get(keyword, keyword)
             if name in given:
                 raise TypeError(f"{cls.__name__}() got multiple values for '{name}'")
             if name not in cls._properties:
@@ -239,10 +244,6 @@ class Model:
                 )
             given[name] = value
         return given
-
-    @classmethod
-    def _by_schema_name(cls) -> dict[str, str]:
-        return {one.schema_name: one.name for one in cls._properties.values()}
 
     @classmethod
     def _meant(cls, name: str) -> str:
@@ -254,7 +255,7 @@ class Model:
     def _set(self, one: Property, value: Any) -> None:
         if one.model is not None and isinstance(value, dict):
             value = one.model.from_dict(value)
-        if self._filled_later and one.types == (str,) and type(value) in (int, float):
+        if self.__filled_later and one.types == (str,) and type(value) in (int, float):
             _LOG.warning(
                 "%s.%s is a string in the schema; the number it was set to was taken as text.",
                 type(self).__name__,
@@ -262,9 +263,14 @@ class Model:
             )
             value = str(value)
         one.check(type(self), value)
-        self._values[one.name] = value
+        self.__values[one.name] = value
+
+    def _get(self, one: Property) -> Any:
+        return self.__values[one.name]
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._names and name not in self._properties:
+            name = self._names[name]
         if not name.startswith("_") and not hasattr(type(self), name):
             message = f"{type(self).__name__} has no attribute '{name}'.{self._meant(name)}"
             if not self._takes_more:
@@ -280,12 +286,11 @@ class Model:
             return instance
         if not isinstance(dikt, Mapping):
             raise GeneratedClassesError(f"{cls.__name__} is made from a dict, not from {_bare(type(dikt))}.")
-        names = cls._by_schema_name()
         for key, value in dikt.items():
-            if key not in names:
-                instance._additional[key] = value
+            if key not in cls._names:
+                instance.__additional[key] = value
             elif value is not None:
-                instance._set(cls._properties[names[key]], value)
+                instance._set(cls._properties[cls._names[key]], value)
         return instance
 
     def to_dict(self) -> dict[str, Any]:
@@ -296,24 +301,13 @@ class Model:
         result = {
             one.schema_name: _plain(value)
             for name, one in self._properties.items()
-            if (value := self._values[name]) is not None or (one.required and one.nullable)
+            if (value := self.__values[name]) is not None or (one.required and one.nullable)
         }
-        return {**result, **self._additional}
+        return {**result, **self.__additional}
 
     def to_str(self) -> str:
         """The values as text for people, secrets masked."""
-        return pprint.pformat(self._shown())
-
-    def _shown(self) -> dict[str, Any]:
-        shown = self.to_dict()
-        for name, one in self._properties.items():
-            value = self._values[name]
-            if one.schema_name in shown:
-                if one.secret:
-                    shown[one.schema_name] = _MASK
-                elif isinstance(value, Model):
-                    shown[one.schema_name] = value._shown()
-        return shown
+        return pprint.pformat(masked(self.to_dict(), self._secrets))
 
     def __repr__(self) -> str:
         return self.to_str()

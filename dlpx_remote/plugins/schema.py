@@ -18,12 +18,13 @@ from jsonschema.exceptions import ValidationError
 from referencing import Registry
 from referencing.jsonschema import DRAFT7
 
-from dlpx_remote.plugins.definitions import resolve_pointer
+from dlpx_remote.plugins.definitions import resolve_pointer, resolve_reference
 from dlpx_remote.plugins.documents import Document, parse_json, read_text
 from dlpx_remote.plugins.problems import Problems, did_you_mean, nearest
 from dlpx_remote.plugins.schema_check import SchemaCheck, named_fields
+from dlpx_remote.plugins.sensitive import masked, secret_names
 from dlpx_remote.plugins.suppliers import PLATFORM, SUPPLIERS, supplier_of
-from dlpx_remote.plugins.violations import describe, masked, secret_names
+from dlpx_remote.plugins.violations import describe
 
 DEFINITIONS = (
     "repositoryDefinition",
@@ -85,13 +86,9 @@ class PluginSchema:
     @cached_property
     def _secrets(self) -> dict[str, frozenset[str]]:
         return {
-            name: secret_names(schema, partial(self._resolve, schema))
+            name: secret_names(schema, partial(resolve_reference, schema, self.definitions))
             for name, schema in self.definitions.items()
         }
-
-    def _resolve(self, schema: dict[str, Any], reference: str) -> Any:
-        found = resolve_pointer(schema, reference)
-        return resolve_pointer(self.definitions, reference) if found is None else found
 
     @cached_property
     def _validators(self) -> dict[str, Draft7Validator]:

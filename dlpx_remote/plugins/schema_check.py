@@ -8,7 +8,7 @@ from typing import Any
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import ValidationError
 
-from dlpx_remote.plugins.definitions import attribute_name, colliding_properties, merge, resolve_pointer
+from dlpx_remote.plugins.definitions import attribute_name, colliding_properties, merge, resolve_reference
 from dlpx_remote.plugins.documents import Document, Path_, pointer_of
 from dlpx_remote.plugins.problems import Problems, did_you_mean, nearest
 
@@ -107,9 +107,7 @@ class SchemaCheck:
                     "`https://delphix.com/platform/api#/definitions/` followed by credentialsSupplier, "
                     "passwordCredentialsSupplier or keyCredentialsSupplier."
                 )
-            target = resolve_pointer(self._schema, current)
-            if target is None:
-                target = resolve_pointer(self._definitions, current)
+            target = resolve_reference(self._schema, self._definitions, current)
             if not isinstance(target, (dict, bool)):
                 return (
                     f"The reference `{reference}` cannot be resolved: there is no schema at that place.",

@@ -23,7 +23,6 @@ from dlpx_remote.plugins.worker.inside import signatures
 
 _GROUPS = tuple(dict.fromkeys(entry.group for entry in OPERATIONS))
 _NAMES = tuple(dict.fromkeys(entry.name for entry in OPERATIONS))
-_LEFT_OUT = frozenset({"__pycache__", "generated", "node_modules"})
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -57,7 +56,9 @@ def read_source(
     """
     reading = _Reading(plugin_type)
     module, _, name = (entry_point or ":").partition(":")
-    for path in python_files(source_directory):
+    for path in _python_files(source_directory):
+        if path.relative_to(source_directory).parts[0] == "generated":
+            continue
         problems = Problems(str(path.relative_to(directory)))
         reading.result.problems.append(problems)
         parts = path.relative_to(source_directory).with_suffix("").parts
@@ -71,17 +72,17 @@ def read_source(
     return reading.result
 
 
-def python_files(directory: Path) -> Iterator[Path]:
-    """The Python files of a plugin below ``directory``, in order; what is generated or hidden is left out."""
+def _python_files(directory: Path) -> Iterator[Path]:
+    """The Python files below ``directory``, in order; what is hidden or a link is left out."""
     try:
         entries = sorted(directory.iterdir())
     except OSError:
         return
     for entry in entries:
-        if entry.name in _LEFT_OUT or entry.name.startswith(".") or entry.is_symlink():
+        if entry.name.startswith((".", "__pycache__")) or entry.is_symlink():
             continue
         if entry.is_dir():
-            yield from python_files(entry)
+            yield from _python_files(entry)
         elif entry.suffix == ".py" and entry.is_file():
             yield entry
 

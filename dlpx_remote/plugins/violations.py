@@ -1,25 +1,17 @@
-"""What is wrong with a value, in words: where, what was expected, what was found; and never a secret.
-
-A value is secret when its schema says ``format: password`` or names a credentials supplier. Which values of
-an object those are is decided by the names of the properties on the way to them, so that a value which fits
-none of several alternatives is hidden as well.
-"""
+"""What is wrong with a value, in words: where, what was expected, what was found; and never a secret."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jsonschema.exceptions import ValidationError, best_match
 
 from dlpx_remote.plugins.problems import nearest
-from dlpx_remote.plugins.suppliers import PLATFORM
+from dlpx_remote.plugins.sensitive import EVERYTHING
 
-_ANY = "*"
 _LONGEST = 60
-_MASK = "********"
-_NOT_SCHEMAS = frozenset({"enum", "const", "default", "examples", "required", "definitions"})
 _LIMITS = {
     "minimum": "a number of at least {}",
     "maximum": "a number of at most {}",
@@ -36,54 +28,6 @@ _LIMITS = {
     "maxProperties": "at most {} properties",
     "uniqueItems": "items that differ from each other",
 }
-
-
-def secret_names(schema: Any, resolve: Callable[[str], Any]) -> frozenset[str]:
-    """The properties anywhere in ``schema`` whose values are secret; ``*`` among them stands for all.
-
-    Args:
-        schema: a schema of an object.
-        resolve: what a reference within the plugin's schema stands for.
-    """
-    found: set[str] = set()
-    seen: set[tuple[str, str]] = set()
-
-    def collect(inner: Any, name: str) -> None:
-        if isinstance(inner, list):
-            for item in inner:
-                collect(item, name)
-        if not isinstance(inner, Mapping):
-            return
-        reference = inner.get("$ref")
-        if inner.get("format") == "password":
-            found.add(name)
-        if isinstance(reference, str) and reference.startswith(PLATFORM):
-            found.add(name)
-        elif isinstance(reference, str) and (name, reference) not in seen:
-            seen.add((name, reference))
-            collect(resolve(reference), name)
-        for keyword, value in inner.items():
-            if keyword == "properties" and isinstance(value, Mapping):
-                for key, schema_of_key in value.items():
-                    collect(schema_of_key, key)
-            elif keyword == "patternProperties" and isinstance(value, Mapping):
-                collect(list(value.values()), _ANY)
-            elif keyword not in _NOT_SCHEMAS:
-                collect(value, name)
-
-    collect(schema, _ANY)
-    return frozenset(found)
-
-
-def masked(value: Any, secrets: frozenset[str]) -> Any:
-    """``value`` as it may be shown: what is secret replaced."""
-    if _ANY in secrets:
-        return _MASK
-    if isinstance(value, Mapping):
-        return {key: _MASK if key in secrets else masked(item, secrets) for key, item in value.items()}
-    if isinstance(value, list):
-        return [masked(item, secrets) for item in value]
-    return value
 
 
 def describe(errors: Iterable[ValidationError], secrets: frozenset[str]) -> list[str]:
@@ -162,7 +106,7 @@ def _shown(error: ValidationError, value: Any, secrets: frozenset[str]) -> str:
         return "an object"
     else:
         return f"a value that JSON does not have ({type(value).__name__})"
-    if _ANY in secrets or any(part in secrets for part in error.absolute_path):
+    if EVERYTHING in secrets or any(part in secrets for part in error.absolute_path):
         return f"{_a_kind(kind)} that is not shown"
     return f"{kind} {content}"
 
