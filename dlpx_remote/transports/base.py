@@ -34,7 +34,8 @@ class CommandResult:
         exit_code: the script's own; 128 + n when signal n ended it.
         stdout: bytes as they came.
         stderr: bytes as they came.
-        signal: name without ``SIG`` (``"KILL"``) when a signal ended the script, else None.
+        signal: name without ``SIG`` (``"KILL"``) when the exit code is 128 + n, as shells report a death by
+            signal (a script that itself exits with 137 reads the same), else None.
         duration: seconds from sending to the result.
     """
 
@@ -255,8 +256,8 @@ class HomeDirectoryMissing(TransportError):
     """The account's home directory does not exist or cannot be entered; the script was not run."""
 
 
-class CommandTimeout(TransportError):
-    """A command ran out of time.
+class CommandEnded(TransportError):
+    """The engine ended a running command.
 
     Attributes:
         killed: True when the remote process group is confirmed to be gone.
@@ -280,8 +281,12 @@ class CommandTimeout(TransportError):
         self.stderr = stderr
 
 
-class OutputTooLarge(CommandTimeout):
-    """A command wrote more than it may return; it was ended like one out of time."""
+class CommandTimeout(CommandEnded):
+    """A command ran out of time, or sent nothing for longer than ``Deadlines.idle``."""
+
+
+class OutputTooLarge(CommandEnded):
+    """A command wrote more than it may return."""
 
 
 class OutcomeUnknown(TransportError):

@@ -1,0 +1,279 @@
+"""Logging in: which credentials are offered, in which order, and never so often that an account is locked.
+
+Order: the key asked for, the agent's keys, default keys, then the password once. At most five public keys are
+offered, because OpenSSH ends a connection after six failures (``MaxAuthTries``) and the password must still get
+its turn. A password is sent by one method only: trying keyboard-interactive after a refused password would count
+as a second failure with PAM. Passwords go to the last host only, never to a jump host.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import paramiko
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from dlpx_remote.redaction import REDACTOR
+from dlpx_remote.transports.base import AuthenticationFailed, CredentialUnusable
+from dlpx_remote.transports.ssh.deadline import Deadline
+from dlpx_remote.transports.ssh.session import AuthReply, Session
+from dlpx_remote.transports.ssh.target import Hop, SshTarget
+
+MOST_KEYS = 5
+
+
+@dataclass
+class Attempts:
+    """What was tried and what could not be, for the message when nothing worked."""
+
+    offered: list[str] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
+
+
+def authenticate(session: Session, hop: Hop, target: SshTarget, deadline: Deadline) -> str:
+    """Log in.
+
+    Args:
+        session: after the handshake, the host key accepted.
+        hop: who and where.
+        target: the credentials.
+        deadline: for everything; time that a person takes to type a secret is added to it.
+
+    Returns:
+        What was accepted, for the trace.
+
+    Raises:
+        CredentialUnusable: a credential that was asked for by name cannot be used.
+        AuthenticationFailed: nothing was accepted.
+    """
+    attempts = Attempts()
+    agent = _Agent()
+    try:
+        keys = _keys(hop, target, agent, attempts, deadline)
+        first = next(keys, None)  # an unusable key is reported before the host sees any attempt
+        session.begin_authentication(deadline)
+        reply = session.auth_none(hop.user)
+        password_sent = not hop.last or target.password is None
+        while not reply.accepted:
+            allowed = reply.allowed
+            if "publickey" in allowed and first is not None and len(attempts.offered) < MOST_KEYS:
+                label, key = first
+                attempts.offered.append(label)
+                reply = session.auth_publickey(hop.user, key)
+                first = next(keys, None)
+            elif not password_sent and {"password", "keyboard-interactive"} & set(allowed):
+                password_sent = True
+                reply = _send_password(session, hop, target, allowed, attempts, deadline)
+            else:
+                raise _refused(hop, target, allowed, attempts)
+        return attempts.offered[-1] if attempts.offered else "no credential asked for"
+    finally:
+        agent.close()
+
+
+def _send_password(
+    session: Session,
+    hop: Hop,
+    target: SshTarget,
+    allowed: tuple[str, ...],
+    attempts: Attempts,
+    deadline: Deadline,
+) -> AuthReply:
+    assert target.password is not None
+    password = _ask(target.password, deadline)
+    if "password" in allowed:
+        attempts.offered.append("the password")
+        return session.auth_password(hop.user, password)
+    attempts.offered.append("the password (keyboard-interactive)")
+    answers = iter([password])
+
+    def answer(_title: str, _instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
+        if not prompts:
+            return []
+        secret = next(answers, None)
+        if secret is None or len(prompts) != 1 or prompts[0][1]:
+            # Ends the session: an invented answer would count as another wrong password.
+            raise paramiko.AuthenticationException("the host asks for more than the password")
+        return [secret]
+
+    return session.auth_interactive(hop.user, answer)
+
+
+def _ask(secret: Callable[[], str], deadline: Deadline) -> str:
+    began = time.monotonic()
+    value = secret()
+    deadline.extend(time.monotonic() - began)
+    REDACTOR.register(value)
+    return value
+
+
+def _refused(
+    hop: Hop, target: SshTarget, allowed: tuple[str, ...], attempts: Attempts
+) -> AuthenticationFailed:
+    methods = ", ".join(allowed) or "no method"
+    if attempts.offered:
+        message = f"{hop.name} refused the login of {hop.user} with {', '.join(attempts.offered)}."
+        action = "Check the user name"
+        if any("password" in offer for offer in attempts.offered):
+            action += ", the password (it is not tried again)"
+        if any("password" not in offer for offer in attempts.offered):
+            action += f", and that the public key is in ~{hop.user}/.ssh/authorized_keys there"
+        action += f". The host accepts: {methods}."
+    else:
+        message = f"There is no credential to offer for {hop.user} on {hop.name}, which accepts: {methods}."
+        action = "Name a key, use an agent, or give a password."
+        if not hop.last and target.password is not None:
+            action = "The password is not sent to jump hosts: use a key or an agent there."
+    if attempts.unusable:
+        action += " Not usable: " + "; ".join(attempts.unusable) + "."
+    return AuthenticationFailed(message, action, host=hop.host, user=hop.user)
+
+
+# keys
+
+
+def _keys(
+    hop: Hop, target: SshTarget, agent: _Agent, attempts: Attempts, deadline: Deadline
+) -> Iterator[tuple[str, paramiko.PKey]]:
+    seen: set[bytes] = set()
+    if target.key is not None:
+        key = load_key(Path(target.key).expanduser(), target.passphrase, hop, deadline)
+        seen.add(key.asbytes())
+        yield f"the key {target.key}", key
+    if target.agent or target.default_keys:
+        required = target.agent and not target.default_keys and target.key is None and target.password is None
+        for agent_key in agent.keys(hop, required=required):
+            if agent_key.asbytes() not in seen:
+                seen.add(agent_key.asbytes())
+                yield f"the agent's {agent_key.get_name()} key {agent_key.comment}".rstrip(), agent_key
+    if target.default_keys:
+        for path in hop.identity_files:
+            if not path.exists():
+                continue
+            try:
+                key = load_key(path, None, hop, deadline)
+            except CredentialUnusable as error:
+                attempts.unusable.append(error.message.rstrip("."))
+                continue
+            if key.asbytes() not in seen:
+                seen.add(key.asbytes())
+                yield f"the key {path}", key
+
+
+class _Agent:
+    """The running SSH agent, asked only when its turn comes."""
+
+    def __init__(self) -> None:
+        self._agent: paramiko.Agent | None = None
+
+    def keys(self, hop: Hop, *, required: bool) -> tuple[paramiko.AgentKey, ...]:
+        place = os.environ.get("SSH_AUTH_SOCK")
+        problem = ""
+        if not place:
+            problem = "There is no SSH agent: SSH_AUTH_SOCK is not set."
+        else:
+            try:
+                self._agent = paramiko.Agent()
+                keys = self._agent.get_keys()
+                if keys:
+                    return keys
+                problem = f"The SSH agent at {place} holds no key, or does not answer."
+            except (paramiko.SSHException, OSError) as error:
+                problem = f"The SSH agent at {place} does not answer: {error}."
+        if required:
+            raise CredentialUnusable(
+                problem, "Start an agent and add the key with ssh-add.", host=hop.host, user=hop.user
+            )
+        return ()
+
+    def close(self) -> None:
+        if self._agent is not None:
+            self._agent.close()
+
+
+_CLASSES: tuple[tuple[type, type[paramiko.PKey]], ...] = (
+    (ed25519.Ed25519PrivateKey, paramiko.Ed25519Key),
+    (ec.EllipticCurvePrivateKey, paramiko.ECDSAKey),
+    (rsa.RSAPrivateKey, paramiko.RSAKey),
+)
+
+
+def load_key(path: Path, passphrase: Callable[[], str] | None, hop: Hop, deadline: Deadline) -> paramiko.PKey:
+    """Read a private key (OpenSSH or PEM form) and the certificate beside it.
+
+    Raises:
+        CredentialUnusable: no such file, not readable, no private key, passphrase missing or wrong.
+    """
+
+    def unusable(message: str, action: str = "") -> CredentialUnusable:
+        return CredentialUnusable(message, action, host=hop.host, user=hop.user)
+
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise unusable(f"There is no key file {path}.", "Check the path.") from error
+    except OSError as error:
+        raise unusable(
+            f"The key file {path} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from error
+    secret: str | None = None
+    try:
+        private = _load(data, None)
+        if private is None:
+            if passphrase is None:
+                raise unusable(
+                    f"The key {path} is protected by a passphrase, and none was given.",
+                    "Give the passphrase, or load the key into an SSH agent with ssh-add.",
+                )
+            secret = _ask(passphrase, deadline)
+            try:
+                private = _load(data, secret.encode())
+            except ValueError as error:
+                raise unusable(f"The passphrase for the key {path} is wrong.", "Check it.") from error
+    except ValueError as error:
+        hint = " It looks like a public key." if data.startswith((b"ssh-", b"ecdsa-")) else ""
+        raise unusable(
+            f"{path} is no private key that can be read.{hint}", "Name the private key file."
+        ) from error
+    for kind, wrapper in _CLASSES:
+        if isinstance(private, kind):
+            key = wrapper.from_private_key(io.StringIO(data.decode("ascii", "replace")), password=secret)
+            break
+    else:
+        raise unusable(
+            f"The key {path} has a type that is not supported.", "Use an Ed25519, ECDSA or RSA key."
+        )
+    certificate = path.with_name(path.name + "-cert.pub")
+    if certificate.exists():
+        try:
+            key.load_certificate(str(certificate))
+        except (ValueError, paramiko.SSHException, OSError) as error:
+            raise unusable(
+                f"The certificate {certificate} cannot be used: {error}.", "Renew or remove it."
+            ) from error
+    return key
+
+
+def _load(data: bytes, passphrase: bytes | None) -> object | None:
+    """The private key, or None when it wants a passphrase.
+
+    Raises:
+        ValueError: it cannot be read, or the passphrase is wrong.
+    """
+    loader = (
+        serialization.load_ssh_private_key
+        if b"BEGIN OPENSSH PRIVATE KEY" in data
+        else serialization.load_pem_private_key
+    )
+    try:
+        return loader(data, password=passphrase)
+    except TypeError:  # cryptography's way to say that a passphrase is missing
+        return None
+    except Exception as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,275 @@
+"""One command on one channel: send it, collect both streams, and know which of the four states it is in.
+
+Not sent, sent, started, finished: :class:`Command` records how far it came, and every way it can end maps to
+exactly one result or error. It does not decide what runs (``bootstrap``) nor how it is ended (``connection``).
+"""
+
+from __future__ import annotations
+
+import signal as signals
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import paramiko
+
+from dlpx_remote.transports.base import (
+    CommandResult,
+    HomeDirectoryMissing,
+    NotSent,
+    OutcomeUnknown,
+    OutputCallback,
+    ShellUnavailable,
+    StreamName,
+    TransportError,
+)
+from dlpx_remote.transports.ssh.bootstrap import EXEC, Token
+from dlpx_remote.transports.ssh.deadline import Deadline
+from dlpx_remote.transports.ssh.session import Session, TimeUp, Wakeup
+from dlpx_remote.transports.ssh.streams import MarkedStream, Report
+
+_PIECE = 1 << 20
+_SEND_PIECE = 32_000
+_NOISE_KEPT = 4096
+
+
+class TooMuchOutput(Exception):
+    """More came than the caller wants; the command still runs."""
+
+
+class Idle(TimeUp):
+    """Nothing came for longer than allowed; the command still runs."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one command may take.
+
+    Attributes:
+        deadline: for all of it.
+        idle: seconds without a byte; None for no limit.
+        max_output: bytes of both streams together.
+    """
+
+    deadline: Deadline
+    idle: float | None
+    max_output: int
+
+
+class _Stream:
+    """One stream's output and noise."""
+
+    def __init__(self, name: StreamName, token: Token) -> None:
+        self.name: StreamName = name
+        self.marked = MarkedStream(token.value)
+        self.noise = bytearray()
+        self.output: list[bytes] = []
+        self.started = False
+        self.ended = False
+
+    def take(self, piece: bytes) -> bytes:
+        """Keep ``piece``; what of it is the script's output."""
+        if self.ended:
+            return b""
+        if not self.started:
+            self.noise += piece
+            del self.noise[:-_NOISE_KEPT]
+            return b""
+        self.output.append(piece)
+        return piece
+
+
+class Command:
+    """A command on its way.
+
+    Args:
+        session: for knowing whether the connection still stands.
+        channel: fresh and open; the caller closes it.
+        token: that the text was made with.
+        where: host and user for errors.
+    """
+
+    def __init__(
+        self, session: Session, channel: paramiko.Channel, token: Token, where: dict[str, str]
+    ) -> None:
+        self._session = session
+        self._channel = channel
+        self._where = where
+        self._streams = (_Stream("stdout", token), _Stream("stderr", token))
+        self._wakeup = Wakeup(channel)
+        self._began = time.monotonic()
+        self._sent = False
+        self._size = 0
+        self._exit_code: int | None = None
+        self.watcher: int | None = None
+        self.process_group: int | None = None
+        self.home_missing: str | None = None
+
+    @property
+    def stdout(self) -> bytes:
+        """What the script has written so far."""
+        return b"".join(self._streams[0].output)
+
+    @property
+    def stderr(self) -> bytes:
+        """What the script has written so far."""
+        return b"".join(self._streams[1].output)
+
+    def send(self, text: bytes, limits: Limits) -> None:
+        """Hand over everything. What cannot be handed over shows when the answer is read.
+
+        Raises:
+            NotSent: the connection was lost before the last byte was handed over; nothing ran.
+            TimeUp: the host does not take it; nothing ran.
+        """
+        try:
+            self._session.request(self._channel, "exec", EXEC)
+            position = 0
+            while position < len(text):
+                self._channel.settimeout(limits.deadline.remaining(at_most=limits.idle))
+                last = position + _SEND_PIECE >= len(text)
+                self._sent = last  # from here on nobody knows how much of the last piece left this machine
+                taken = self._channel.send(text[position : position + _SEND_PIECE])
+                if not taken:
+                    break
+                position += taken
+                self._sent = position >= len(text)
+            self._channel.shutdown_write()
+        except TimeoutError as error:
+            raise TimeUp from error
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            if not self._session.is_active() and not self._sent:
+                raise self._lost(error) from error
+
+    def collect(self, limits: Limits, on_output: OutputCallback | None) -> CommandResult:
+        """Read until the watcher reports the end.
+
+        Raises:
+            TimeUp, TooMuchOutput: the command still runs.
+            ShellUnavailable, HomeDirectoryMissing, OutcomeUnknown, NotSent: it does not, or nobody knows.
+        """
+        last_news = time.monotonic()
+        while not self._finished():
+            closed = self._channel.closed or self._channel.eof_received
+            if self.drain(limits.max_output, on_output):
+                last_news = time.monotonic()
+                continue
+            if closed:
+                break
+            idle_left = None if limits.idle is None else last_news + limits.idle - time.monotonic()
+            if idle_left is not None and idle_left <= 0:
+                raise Idle
+            if limits.deadline.expired:
+                raise TimeUp
+            self._wakeup.wait(limits.deadline.remaining(at_most=idle_left))
+        return self._result()
+
+    def drain(self, max_output: int, on_output: OutputCallback | None = None) -> bool:
+        """Take what has come on both streams; False when there was nothing.
+
+        Raises:
+            TooMuchOutput: more than ``max_output`` bytes have come by now.
+        """
+        sources: tuple[tuple[Callable[[], bool], Callable[[int], bytes]], ...] = (
+            (self._channel.recv_ready, self._channel.recv),
+            (self._channel.recv_stderr_ready, self._channel.recv_stderr),
+        )
+        news = False
+        for stream, (ready, receive) in zip(self._streams, sources, strict=True):
+            if not ready():
+                continue
+            news = True
+            for piece in stream.marked.feed(receive(_PIECE)):
+                if isinstance(piece, Report):
+                    self._note(stream, piece)
+                elif taken := stream.take(piece):
+                    self._size += len(taken)
+                    if on_output is not None:
+                        on_output(stream.name, taken)
+        if self._size > max_output:
+            raise TooMuchOutput
+        return news
+
+    def _note(self, stream: _Stream, report: Report) -> None:
+        if report.kind == "W":
+            self.watcher = int(report.value)
+        elif report.kind == "S":
+            stream.started = True
+            self.process_group = int(report.value)
+        elif report.kind == "H":
+            self.home_missing = report.value
+        elif report.kind == "E":
+            stream.ended = True
+            self._exit_code = int(report.value)
+
+    def _finished(self) -> bool:
+        return all(stream.ended for stream in self._streams)
+
+    def _result(self) -> CommandResult:
+        if self._exit_code is not None and self._streams[0].started:
+            return CommandResult(
+                exit_code=self._exit_code,
+                stdout=self.stdout,
+                stderr=self.stderr,
+                signal=_signal_name(self._exit_code),
+                duration=time.monotonic() - self._began,
+            )
+        if self.home_missing is not None:
+            raise HomeDirectoryMissing(
+                f"The home directory {self.home_missing or '(none)'} of {self._where['user']} on "
+                f"{self._where['host']} does not exist or cannot be entered; nothing was run.",
+                "Create it, or correct the account.",
+                **self._where,
+            )
+        if not self._session.is_active():
+            raise self._lost(None)
+        if self.watcher is None or (self._exit_code is not None and self.process_group is None):
+            raise self._no_shell()
+        raise OutcomeUnknown(
+            f"The shell that watched over the script on {self._where['host']} was ended there; the script may have "
+            "run, wholly or in part.",
+            "Look at the host before you run it again.",
+            self._said(),
+            **self._where,
+        )
+
+    def _lost(self, error: Exception | None) -> TransportError:
+        reason = str(
+            error or self._session.get_exception() or self._session.farewell or "it was closed"
+        ).rstrip(".")
+        if not self._sent:
+            return NotSent(
+                f"The connection to {self._where['host']} was lost before the script was sent: {reason}.",
+                "Try again.",
+                **self._where,
+            )
+        return OutcomeUnknown(
+            f"The connection to {self._where['host']} was lost after the script was sent ({reason}); it may have "
+            "run, wholly, partly or not at all.",
+            "Look at the host before you run it again.",
+            self._said(),
+            **self._where,
+        )
+
+    def _said(self) -> str:
+        return (self.stdout[-_NOISE_KEPT:] + self.stderr[-_NOISE_KEPT:]).decode("utf-8", "replace")
+
+    def _no_shell(self) -> ShellUnavailable:
+        noise = b"\n".join(
+            filter(None, ((bytes(stream.noise) + stream.marked.rest()).strip() for stream in self._streams))
+        ).decode("utf-8", "replace")
+        says = f'; the host said: "{" ".join(noise.split())[:500]}"' if noise else ""
+        return ShellUnavailable(
+            f"The login of {self._where['user']} on {self._where['host']} gives no bash{says}.",
+            "The account needs a login shell that runs commands (not nologin or a forced command), and bash "
+            "must be installed and on its PATH.",
+            noise,
+            **self._where,
+        )
+
+
+def _signal_name(exit_code: int) -> str | None:
+    try:
+        return signals.Signals(exit_code - 128).name.removeprefix("SIG") if exit_code > 128 else None
+    except ValueError:
+        return None

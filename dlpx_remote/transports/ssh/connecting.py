@@ -1,0 +1,194 @@
+"""Getting a session: resolve, connect, shake hands, judge the host key, log in, hop by hop, in one deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import threading
+from typing import Any
+
+from dlpx_remote.transports.base import Deadlines, TransportError
+from dlpx_remote.transports.ssh import hostkeys
+from dlpx_remote.transports.ssh.authentication import authenticate
+from dlpx_remote.transports.ssh.deadline import Deadline
+from dlpx_remote.transports.ssh.errors import connect_error
+from dlpx_remote.transports.ssh.session import Session, TimeUp
+from dlpx_remote.transports.ssh.target import Hop, SshTarget, hops
+from dlpx_remote.transports.ssh.trace import Stage, StageDetail, Trace, Tracer
+
+DEAD_PEER = 30
+"""Seconds after which a peer that acknowledges nothing is taken for dead."""
+
+_Address = tuple[Any, ...]
+
+
+class Opened:
+    """An open chain of sessions.
+
+    Attributes:
+        sessions: jump hosts first, the target's last.
+        hop: the target itself.
+    """
+
+    def __init__(self, sessions: list[Session], hop: Hop) -> None:
+        self.sessions = sessions
+        self.hop = hop
+
+    def end(self) -> None:
+        """End all sessions, the target's first. Idempotent; raises nothing."""
+        for session in reversed(self.sessions):
+            session.end()
+
+
+def open_sessions(target: SshTarget, deadlines: Deadlines, trace: Trace | None) -> Opened:
+    """Open the chain to ``target``.
+
+    Raises:
+        ConnectFailed: with the subclass that says where it stopped.
+        InvalidRequest: the configuration cannot be used.
+    """
+    deadline = Deadline(deadlines.connect)
+    chain = hops(target)
+    sessions: list[Session] = []
+    try:
+        for hop in chain:
+            steps = _Steps(hop, target, deadline, deadlines.connect, Tracer(trace))
+            sessions.append(steps.open(sessions[-1] if sessions else None))
+    except BaseException:
+        Opened(sessions, chain[-1]).end()
+        raise
+    return Opened(sessions, chain[-1])
+
+
+class _Steps:
+    """Opens one hop."""
+
+    def __init__(
+        self, hop: Hop, target: SshTarget, deadline: Deadline, seconds: float, tracer: Tracer
+    ) -> None:
+        self._hop = hop
+        self._target = target
+        self._deadline = deadline
+        self._seconds = seconds
+        self._tracer = tracer
+
+    @contextlib.contextmanager
+    def _stage(self, stage: Stage) -> Any:
+        with self._tracer.stage(stage, self._hop.address) as detail:
+            try:
+                yield detail
+            except (TransportError, KeyboardInterrupt):
+                raise
+            except Exception as error:
+                raise connect_error(error, self._hop, stage, self._seconds) from error
+
+    def open(self, before: Session | None) -> Session:
+        connection = self._through(before) if before else self._directly()
+        try:
+            session = Session(connection)
+        except BaseException:
+            connection.close()
+            raise
+        try:
+            with self._stage("handshake") as detail:
+                self._handshake(session, detail)
+            with self._stage("host key") as detail:
+                key = session.get_remote_server_key()
+                detail.text = hostkeys.judge(
+                    self._hop,
+                    key.get_name(),
+                    key.asbytes(),
+                    self._target.host_key_policy,
+                    self._target.fingerprint if self._hop.last else None,
+                )
+            with self._stage("auth") as detail:
+                detail.text = authenticate(session, self._hop, self._target, self._deadline)
+        except BaseException:
+            session.end()
+            raise
+        return session
+
+    def _handshake(self, session: Session, detail: StageDetail) -> None:
+        known = hostkeys.known_keys(self._hop.known_hosts, self._hop.key_name)
+        options = session.get_security_options()
+        options.key_types = hostkeys.preferred_algorithms(options.key_types, known)
+        session.shake_hands(self._deadline)
+        detail.text = session.remote_version
+
+    def _through(self, before: Session) -> Any:
+        with self._stage("connect") as detail:
+            detail.text = "through the jump host"
+            return before.open_channel(
+                "direct-tcpip",
+                (self._hop.host, self._hop.port),
+                ("127.0.0.1", 0),
+                timeout=self._deadline.remaining(),
+            )
+
+    def _directly(self) -> socket.socket:
+        with self._stage("resolve") as detail:
+            addresses = _resolve(self._hop.host, self._hop.port, self._deadline)
+            detail.text = ", ".join(str(address[4][0]) for address in addresses)
+        with self._stage("connect") as detail:
+            connection = _connect(addresses, self._deadline)
+            detail.text = str(connection.getpeername()[0])
+            return connection
+
+
+def _resolve(host: str, port: int, deadline: Deadline) -> list[_Address]:
+    try:
+        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
+    except socket.gaierror:
+        pass
+    answers: queue.SimpleQueue[list[_Address] | OSError | UnicodeError] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answers.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    # getaddrinfo cannot be interrupted: a thread of its own may outlive the deadline, we do not.
+    threading.Thread(target=look_up, name=f"resolve {host}", daemon=True).start()
+    try:
+        answer = answers.get(timeout=deadline.remaining())
+    except queue.Empty:
+        raise TimeUp from None
+    if isinstance(answer, UnicodeError):
+        raise socket.gaierror(socket.EAI_NONAME, "it is no valid name") from answer
+    if isinstance(answer, OSError):
+        raise answer
+    return answer
+
+
+def _connect(addresses: list[_Address], deadline: Deadline) -> socket.socket:
+    """The first address that answers; a silent one may not use up the time of those after it."""
+    failure: OSError | None = None
+    for place, (family, kind, protocol, _, address) in enumerate(addresses):
+        left = deadline.remaining()
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(None if left is None else max(0.001, left / (len(addresses) - place)))
+            connection.connect(address)
+            _tune(connection)
+            return connection
+        except OSError as error:
+            connection.close()
+            failure = error
+    assert failure is not None
+    raise failure
+
+
+def _tune(connection: socket.socket) -> None:
+    """No Nagle delay; a peer that is gone is noticed within ``DEAD_PEER``, idle or not (tcp(7))."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", DEAD_PEER // 2),
+        ("TCP_KEEPINTVL", DEAD_PEER // 6),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", DEAD_PEER * 1000),
+    ):
+        if hasattr(socket, option):  # not every system has every one
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

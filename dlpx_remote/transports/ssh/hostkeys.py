@@ -1,0 +1,288 @@
+"""Known host keys: finding the entries for a host, judging the key it shows, remembering a new one.
+
+Reads OpenSSH's format (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT") itself: paramiko's reader drops markers, and the
+place of an entry is needed for messages. Knows files and bytes; opens no connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fcntl
+import fnmatch
+import hashlib
+import hmac
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlpx_remote.transports.base import HostKeyChanged, HostKeyError, HostKeyRevoked, HostKeyUnknown
+from dlpx_remote.transports.ssh.target import HostKeyPolicy, Hop
+
+_LOGGER = logging.getLogger("dlpx_remote.transports.ssh")
+
+
+@dataclass(frozen=True)
+class KnownKey:
+    """One line of a file of known hosts.
+
+    Attributes:
+        file, line: where it is.
+        marker: ``""``, ``"@revoked"`` or ``"@cert-authority"``.
+        kind: key type, for example ``ssh-ed25519``.
+        key: the public key as it goes over the wire.
+    """
+
+    file: Path
+    line: int
+    marker: str
+    kind: str
+    key: bytes
+
+    @property
+    def place(self) -> str:
+        """``file:line`` for people."""
+        return f"{self.file}:{self.line}"
+
+
+def fingerprint(key: bytes) -> str:
+    """``SHA256:…`` of a public key, as ``ssh-keygen -l`` prints it (without padding)."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
+def known_keys(files: Iterable[Path], name: str) -> list[KnownKey]:
+    """The entries for ``name`` (a host name, or ``[host]:port``) in all ``files``; missing files have none."""
+    found = []
+    for file in files:
+        try:
+            lines = file.read_text("utf-8", "replace").splitlines()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            _LOGGER.warning("The file of known hosts %s cannot be read: %s", file, error.strerror)
+            continue
+        for number, line in enumerate(lines, 1):
+            entry = _parse(file, number, line, name)
+            if entry is not None:
+                found.append(entry)
+    return found
+
+
+def _parse(file: Path, number: int, line: str, name: str) -> KnownKey | None:
+    words = line.split()
+    if not words or words[0].startswith("#"):
+        return None
+    marker = words.pop(0) if words[0].startswith("@") else ""
+    if len(words) < 3 or not _names(words[0], name):
+        return None
+    try:
+        key = base64.b64decode(words[2], validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return KnownKey(file, number, marker, words[1], key)
+
+
+def _names(patterns: str, name: str) -> bool:
+    """Whether the first field of a line names the host; a match of a ``!pattern`` excludes it."""
+    matched = False
+    for pattern in patterns.split(","):
+        if pattern.startswith("|"):
+            matched |= _hashed_matches(pattern, name)
+            continue
+        negative = pattern.startswith("!")
+        # Brackets are literal in this format: only * and ? are wild.
+        wild = pattern.removeprefix("!").lower().replace("[", "[[]")
+        if fnmatch.fnmatchcase(name.lower(), wild):
+            if negative:
+                return False
+            matched = True
+    return matched
+
+
+def _hashed_matches(pattern: str, name: str) -> bool:
+    parts = pattern.split("|")
+    if len(parts) != 4 or parts[1] != "1":
+        return False
+    try:
+        salt, expected = base64.b64decode(parts[2]), base64.b64decode(parts[3])
+    except (binascii.Error, ValueError):
+        return False
+    return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), expected)
+
+
+def preferred_algorithms(available: Sequence[str], known: Iterable[KnownKey]) -> list[str]:
+    """``available`` signature algorithms with those of known keys first, so that a known key is asked for."""
+    kinds = {entry.kind for entry in known if not entry.marker}
+
+    def kind_of(algorithm: str) -> str:
+        return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
+
+    return sorted(available, key=lambda algorithm: kind_of(algorithm) not in kinds)
+
+
+def judge(hop: Hop, kind: str, key: bytes, policy: HostKeyPolicy, pinned: str | None) -> str:
+    """Accept the key that a host showed, or raise.
+
+    Args:
+        hop: the host.
+        kind: type of the key shown.
+        key: the key shown.
+        policy: what to do when it is not known.
+        pinned: fingerprint that it must have; overrides the policy.
+
+    Returns:
+        Why it was accepted, for the trace.
+
+    Raises:
+        HostKeyUnknown: not known, and the policy is strict.
+        HostKeyChanged: another key is known or pinned.
+        HostKeyRevoked: marked as revoked.
+    """
+    shown = fingerprint(key)
+    known = known_keys(hop.known_hosts, hop.key_name)
+    revoked = next((entry for entry in known if entry.marker == "@revoked" and entry.key == key), None)
+    if revoked:
+        raise HostKeyRevoked(
+            f"{hop.name} showed the key {shown}, which is marked as revoked in {revoked.place}.",
+            "Do not connect: somebody may be using a stolen key. Ask the host's administrator.",
+            host=hop.host,
+            user=hop.user,
+            fingerprint=shown,
+        )
+    if pinned is not None:
+        if not hmac.compare_digest(_normal(pinned), shown):
+            raise HostKeyChanged(
+                f"{hop.name} showed the key {shown}, but {_normal(pinned)} is pinned.",
+                "Find out why the key changed before you change the pinned fingerprint.",
+                host=hop.host,
+                user=hop.user,
+                fingerprint=shown,
+            )
+        return f"{shown} is pinned"
+    if policy == "off":
+        _LOGGER.warning(
+            "The host key of %s (%s) is NOT CHECKED: anybody between here and there can read and change "
+            "everything. Pin its fingerprint instead.",
+            hop.address,
+            shown,
+        )
+        return f"{shown}, not checked"
+    plain = [entry for entry in known if not entry.marker]
+    match = next((entry for entry in plain if entry.key == key), None)
+    if match:
+        return f"{shown} is known from {match.place}"
+    if plain:
+        raise _changed(hop, shown, plain)
+    if policy == "accept-new":
+        return _accept(hop, kind, key)
+    raise _unknown(hop, shown, known)
+
+
+def _normal(pinned: str) -> str:
+    text = pinned.strip().rstrip("=")
+    return text if text.startswith("SHA256:") else f"SHA256:{text}"
+
+
+def _changed(hop: Hop, shown: str, plain: Sequence[KnownKey]) -> HostKeyChanged:
+    listed = ", ".join(f"{fingerprint(entry.key)} ({entry.kind}, {entry.place})" for entry in plain)
+    return HostKeyChanged(
+        f"{hop.name} showed the key {shown}, but another one is known: {listed}.",
+        "Either the host was installed anew, or somebody is in between. If you know that the new key is right, "
+        f"remove the old one: ssh-keygen -R '{hop.key_name}' -f {plain[0].file}",
+        host=hop.host,
+        user=hop.user,
+        fingerprint=shown,
+    )
+
+
+def _unknown(hop: Hop, shown: str, known: Sequence[KnownKey]) -> HostKeyUnknown:
+    authority = next((entry for entry in known if entry.marker == "@cert-authority"), None)
+    note = (
+        f" {authority.place} names a certificate authority for it, which is not supported for host keys."
+        if authority
+        else ""
+    )
+    return HostKeyUnknown(
+        f"The key of {hop.name} is not known: it showed {shown}.{note}",
+        f"Compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub). If it is right, pin "
+        f"that fingerprint, or choose the host key policy accept-new, or add the key to {hop.known_hosts[0]} "
+        f"(ssh-keyscan -p {hop.port} {hop.host})."
+        if hop.known_hosts
+        else "Compare it with the host's own, and pin that fingerprint.",
+        host=hop.host,
+        user=hop.user,
+        fingerprint=shown,
+    )
+
+
+def _accept(hop: Hop, kind: str, key: bytes) -> str:
+    shown = fingerprint(key)
+    if not hop.known_hosts:
+        raise HostKeyError(
+            f"The key of {hop.name} cannot be remembered: no file of known hosts is configured.",
+            "Set UserKnownHostsFile, or pin the fingerprint.",
+            host=hop.host,
+            user=hop.user,
+            fingerprint=shown,
+        )
+    file = hop.known_hosts[0]
+    try:
+        remember(file, hop.key_name, kind, key)
+    except _Conflict as conflict:
+        raise _changed(hop, shown, conflict.entries) from None
+    except OSError as error:
+        raise HostKeyError(
+            f"The key of {hop.name} ({shown}) cannot be written to {file}: {error.strerror}.",
+            "Make the file writable, or pin the fingerprint.",
+            host=hop.host,
+            user=hop.user,
+            fingerprint=shown,
+        ) from error
+    _LOGGER.info("Accepted the new host key of %s (%s) into %s", hop.address, shown, file)
+    return f"{shown} is new, remembered in {file}"
+
+
+class _Conflict(Exception):
+    """Another process has meanwhile remembered another key."""
+
+    def __init__(self, entries: Sequence[KnownKey]) -> None:
+        super().__init__()
+        self.entries = entries
+
+
+def remember(file: Path, name: str, kind: str, key: bytes) -> None:
+    """Add an entry: under a lock, and atomically, so that no reader ever sees half a file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    file = file.resolve()
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with file.with_name(file.name + ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        existing = [entry for entry in known_keys([file], name) if not entry.marker]
+        if any(entry.key == key for entry in existing):
+            return
+        if existing:
+            raise _Conflict(existing)
+        try:
+            content, mode = file.read_bytes(), file.stat().st_mode & 0o777
+        except FileNotFoundError:
+            content, mode = b"", 0o600
+        if content and not content.endswith(b"\n"):
+            content += b"\n"
+        content += f"{name} {kind} {base64.b64encode(key).decode()}\n".encode()
+        descriptor, temporary = tempfile.mkstemp(prefix=file.name + ".", dir=file.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as new:
+                new.write(content)
+                new.flush()
+                os.fsync(new.fileno())
+            Path(temporary).chmod(mode)
+            Path(temporary).replace(file)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
