@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+import platformdirs
+
+from dlpx_remote.environments.connections import Connections
 from dlpx_remote.environments.model import (
     Authentication,
     Environment,
@@ -20,10 +25,26 @@ from dlpx_remote.environments.model import (
     StepOutcome,
     TestStep,
 )
+from dlpx_remote.environments.registry import Registry, user_by_name
+from dlpx_remote.environments.secrets import Secrets
+from dlpx_remote.environments.testing import try_environment
 from dlpx_remote.environments.validation import Address, parse_address, parse_secret_reference
 from dlpx_remote.errors import AlreadyExists, InvalidRequest, NotFound, RemoteError
+from dlpx_remote.logfile import EngineLog
+from dlpx_remote.operations.dispatcher import Dispatcher
+from dlpx_remote.operations.library import LibraryCalls
+from dlpx_remote.plugins.plugin import Plugin, load_plugin
+from dlpx_remote.plugins.problems import PluginInvalid, Problem
+from dlpx_remote.plugins.worker import Workers
+from dlpx_remote.store import Store
 from dlpx_remote.transports.base import CommandResult
+from dlpx_remote.workflows.bookkeeping import Kept, forget_on_host
 from dlpx_remote.workflows.catalogue import OperationState, PluginCheck, PluginDetails, PluginSummary
+from dlpx_remote.workflows.discovery import Discovery, OnEvent
+from dlpx_remote.workflows.inventory import Inventory
+from dlpx_remote.workflows.manual import manual_source_config
+from dlpx_remote.workflows.once import look_once
+from dlpx_remote.workflows.plugins import Plugins, check
 from dlpx_remote.workflows.report import (
     Change,
     DiscoveredObject,
@@ -34,8 +55,7 @@ from dlpx_remote.workflows.report import (
     PluginDiscovery,
 )
 
-if TYPE_CHECKING:
-    from dlpx_remote.plugins.problems import Problem
+_LOG = logging.getLogger(__name__)
 
 __all__ = [
     "Address",
@@ -61,6 +81,7 @@ __all__ = [
     "PluginCheck",
     "PluginDetails",
     "PluginDiscovery",
+    "PluginInvalid",
     "PluginSummary",
     "Problem",
     "Prompt",
@@ -103,7 +124,20 @@ class Engine:
         *,
         on_warning: Warn | None = None,
     ) -> None:
-        raise NotImplementedError
+        directory = (state or default_state()).expanduser().absolute()
+        self._store = Store(directory, database)
+        self._log = EngineLog(directory / "log")
+        self._warn = _warning(on_warning)
+        self._registry = Registry(self._store)
+        self._inventory = Inventory(self._store)
+        self._workers = Workers()
+        self._plugins = Plugins(self._store, directory / "plugins", self._workers)
+        self._connections = Connections(
+            self._registry.lookup,
+            Secrets(prompt, self._warn),
+            known_hosts=directory / "known_hosts",
+            on_warning=self._warn,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +149,10 @@ class Engine:
 
     def close(self) -> None:
         """Close every connection and worker. Idempotent."""
-        raise NotImplementedError
+        self._connections.close()
+        self._workers.close()
+        self._store.close()
+        self._log.close()
 
     # environments
 
@@ -126,45 +163,64 @@ class Engine:
             InvalidRequest: something in ``spec`` cannot be.
             AlreadyExists: an environment of that name is there.
         """
-        raise NotImplementedError
+        return self._registry.add(spec)
 
     def environments(self) -> list[Environment]:
         """All of them, by name."""
-        raise NotImplementedError
+        return self._registry.all()
 
     def environment(self, name: str) -> Environment:
         """By name or reference; NotFound names the nearest known one."""
-        raise NotImplementedError
+        return self._registry.get(name)
 
     def remove_environment(self, name: str) -> RemovedEnvironment:
         """Forget it and what was discovered there; take away the engine's directory if the host answers."""
-        raise NotImplementedError
+        environment = self._registry.get(name)
+        made = self._registry.made_on_host(environment.reference)
+        left = forget_on_host(self._connections, environment, made)
+        self._registry.remove(environment.reference)
+        self._connections.discard(environment.reference)
+        return RemovedEnvironment(environment, made[0] if made else "", not left, left)
 
     def add_user(
         self, environment: str, user: str, authentication: Authentication, primary: bool = False
     ) -> Environment:
         """Another user of an environment; ``primary`` makes it the one that operations run as."""
-        raise NotImplementedError
+        return self._registry.add_user(environment, user, authentication, primary)
 
     def remove_user(self, environment: str, user: str) -> Environment:
         """Forget a user; the primary one is refused."""
-        raise NotImplementedError
+        changed = self._registry.remove_user(environment, user)
+        self._connections.discard(changed.reference)
+        return changed
 
     def set_primary_user(self, environment: str, user: str) -> Environment:
         """Make a known user the one that operations run as."""
-        raise NotImplementedError
+        return self._registry.set_primary(environment, user)
 
     def test_environment(
         self, name: str, user: str | None = None, on_step: Callable[[TestStep], None] | None = None
     ) -> list[TestStep]:
         """Try, step by step, what works; store the facts found."""
-        raise NotImplementedError
+        environment = self._registry.get(name)
+        trial = try_environment(self._connections, environment, user_by_name(environment, user), on_step)
+        if trial.facts is not None:
+            self._registry.record_facts(environment.reference, trial.facts)
+        if trial.made:
+            self._registry.record_made(environment.reference, trial.made)
+        return list(trial.steps)
 
     def refresh_environment(
         self, name: str, *, on_event: Callable[[DiscoveryEvent], None] | None = None
     ) -> tuple[Environment, DiscoveryReport]:
         """Collect the facts again and discover with every plugin added."""
-        raise NotImplementedError
+        environment = self._registry.get(name)
+        self._connections.discard(environment.reference)
+        discovery = self._discovery(on_event=on_event)
+        discovery.prepare(environment)
+        candidates = self._plugins.candidates(()) if self._plugins.all() else []
+        report = discovery.run([environment], candidates)
+        return self._registry.get(environment.reference), report
 
     def run(
         self,
@@ -177,7 +233,9 @@ class Engine:
         timeout: float | None = None,
     ) -> CommandResult:
         """``run_bash`` on an environment, by hand."""
-        raise NotImplementedError
+        known = self._registry.get(environment)
+        connection = self._connections.connection(known.reference, user_by_name(known, user).reference)
+        return connection.run(script, variables=variables, login_shell=login_shell, timeout=timeout)
 
     # plugins
 
@@ -188,15 +246,15 @@ class Engine:
             PluginInvalid: it has errors; ``.problems`` lists all of them.
             InvalidRequest: a higher build is there already, or the same build with other content.
         """
-        raise NotImplementedError
+        return self._plugins.add(directory)
 
     def plugins(self) -> list[PluginSummary]:
         """All that were added, by name."""
-        raise NotImplementedError
+        return self._plugins.all()
 
     def plugin(self, name: str) -> PluginDetails:
         """By name or identifier, with its operations; NotFound names the nearest known one."""
-        raise NotImplementedError
+        return self._plugins.get(name)
 
     # discovery
 
@@ -217,14 +275,31 @@ class Engine:
             InvalidRequest: there is no environment or no plugin to discover with.
             NotFound: a name is not known.
         """
-        raise NotImplementedError
+        chosen = [self._registry.get(name) for name in dict.fromkeys(environments)] or self._registry.all()
+        if not chosen:
+            raise InvalidRequest(
+                "No environment has been added yet.",
+                "Add one first: dlpx-remote env add NAME --host ….",
+            )
+        candidates = self._plugins.candidates(plugins)
+        discovery = self._discovery(parallel, on_event)
+        try:
+            return discovery.run(list(dict.fromkeys(chosen)), candidates)
+        except BaseException:
+            self._stop()
+            raise
 
     def discovered(self, environment: str, plugin: str | None = None) -> list[PluginDiscovery]:
         """What is known from earlier discoveries, without asking the host: one entry a plugin.
 
         ``change`` of each object is ``unchanged``, ``gone`` or ``manual``.
         """
-        raise NotImplementedError
+        known = self._registry.get(environment)
+        summaries = self._plugins.all() if plugin is None else [self._plugins.get_summary(plugin)]
+        return [
+            PluginDiscovery(summary.name, known.name, self._inventory.known(known, summary.identifier))
+            for summary in summaries
+        ]
 
     def add_source_config(
         self, environment: str, plugin: str, repository: str, parameters: Mapping[str, Any]
@@ -241,12 +316,32 @@ class Engine:
             InvalidRequest: the plugin does not allow it, or the values break its schema.
             AlreadyExists: a source config with that identity is known.
         """
-        raise NotImplementedError
+        known = self._registry.get(environment)
+        loaded = load_plugin(self._plugins.get_summary(plugin).directory)
+        found = manual_source_config(loaded, parameters)
+        return self._inventory.add_manual(known, loaded.config.id, repository, found)
+
+    def _discovery(self, parallel: int = 32, on_event: OnEvent | None = None) -> Discovery:
+        return Discovery(
+            self._connections,
+            self._session,
+            Kept(self._registry, self._inventory),
+            parallel=parallel,
+            on_event=on_event,
+        )
+
+    def _session(self, plugin: Plugin, job: str) -> Dispatcher:
+        return Dispatcher(self._workers, plugin, LibraryCalls(self._connections), job=job)
+
+    def _stop(self) -> None:
+        """End what runs, after an interrupt: threads that wait for a host or a worker give up at once."""
+        self._connections.close()
+        self._workers.close()
 
 
 def check_plugin(directory: Path) -> PluginCheck:
     """Everything wrong with the plugin in ``directory``; needs no state."""
-    raise NotImplementedError
+    return check(directory)
 
 
 def discover_once(
@@ -259,4 +354,28 @@ def discover_once(
     on_event: Callable[[DiscoveryEvent], None] | None = None,
 ) -> DiscoveryReport:
     """A quick look: plugins from directories against hosts, with no database and nothing kept."""
-    raise NotImplementedError
+    return look_once(
+        plugins,
+        hosts,
+        Secrets(prompt, _warning(on_warning)),
+        on_warning=_warning(on_warning),
+        parallel=parallel,
+        on_event=on_event,
+    )
+
+
+def default_state() -> Path:
+    """Where the state is when nobody says: ``DLPX_REMOTE_STATE``, else the user's data directory."""
+    named = os.environ.get("DLPX_REMOTE_STATE")
+    return Path(named) if named else Path(platformdirs.user_data_dir("dlpx-remote"))
+
+
+def _warning(on_warning: Warn | None) -> Warn:
+    if on_warning is None:
+        return _LOG.warning
+
+    def warn(sentence: str) -> None:
+        _LOG.info("warning: %s", sentence)
+        on_warning(sentence)
+
+    return warn

@@ -23,6 +23,8 @@ from dlpx_remote.store import StateError, Store
 from dlpx_remote.store.database import REVISION
 from dlpx_remote.store.models import Base, CounterRow, EnvironmentRow, RepositoryRow, UserRow
 
+POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
+
 
 def environment_row(number: int) -> EnvironmentRow:
     return EnvironmentRow(
@@ -271,7 +273,7 @@ def test_several_processes_open_and_write_at_once_and_lose_nothing(state: Path) 
 
 @pytest.mark.parametrize("table", Base.metadata.sorted_tables, ids=lambda table: str(table.name))
 def test_every_table_can_be_made_on_postgresql(table: Table) -> None:
-    assert f"CREATE TABLE {table.name}" in str(CreateTable(table).compile(dialect=postgresql.dialect()))
+    assert f"CREATE TABLE {table.name}" in str(CreateTable(table).compile(dialect=POSTGRESQL))
 
 
 def test_no_column_can_hold_a_secret() -> None:

@@ -1,0 +1,307 @@
+"""``env test``: trying, step by step, what works on an environment, and what to do where it does not."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from dlpx_remote.environments.connections import Connections
+from dlpx_remote.environments.directories import DirectoryUnusable, prepare
+from dlpx_remote.environments.model import Environment, EnvironmentUser, HostFacts, StepOutcome, TestStep
+from dlpx_remote.errors import RemoteError
+from dlpx_remote.transports.base import (
+    AuthenticationFailed,
+    ConnectFailed,
+    Connection,
+    CredentialUnusable,
+    HomeDirectoryMissing,
+    SessionRefused,
+    ShellFacts,
+    ShellUnavailable,
+)
+from dlpx_remote.transports.ssh.target import SshTarget, hops
+
+_PORT_TIMEOUT = 10.0
+_COMMAND_TIMEOUT = 30.0
+
+STEPS = (
+    "name resolves",
+    "port answers",
+    "host key",
+    "login",
+    "shell",
+    "home",
+    "sudo -n mount",
+    "rsync",
+    "expect",
+    "jq",
+    "NFS client",
+    "toolkit directory",
+    "scratch directory",
+)
+"""In the order in which they are tried."""
+
+_TOOLS = {
+    "rsync": ("rsync", "libs.run_sync needs it", "Install the package rsync."),
+    "expect": ("expect", "libs.run_expect needs it", "Install the package expect."),
+    "jq": ("jq", "some plugins need it", "Install the package jq."),
+    "NFS client": (
+        "mount.nfs",
+        "mounting needs it",
+        "Install the NFS client: nfs-common on Debian and Ubuntu, nfs-utils on Red Hat and SUSE.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What ``env test`` found.
+
+    Attributes:
+        steps: one for each of :data:`STEPS`.
+        facts: what is known of the host now; None when nobody could log in.
+        made: directories that did not exist before, outermost first.
+    """
+
+    steps: tuple[TestStep, ...]
+    facts: HostFacts | None
+    made: tuple[str, ...]
+
+
+class _Stop(Exception):
+    """What follows cannot be tried; the step that failed has been reported."""
+
+
+@dataclass
+class _Trial:
+    """The steps so far, and the one that runs."""
+
+    report: Callable[[TestStep], None]
+    steps: list[TestStep] = field(default_factory=list)
+    began: float = 0.0
+    facts: HostFacts | None = None
+    made: tuple[str, ...] = ()
+
+    def end(self, name: str, outcome: StepOutcome, detail: str = "", action: str = "") -> None:
+        now = time.monotonic()
+        step = TestStep(name, outcome, detail, action, now - self.began)
+        self.began = now
+        self.steps.append(step)
+        self.report(step)
+
+    @contextmanager
+    def failing(self, name: str, *errors: type[RemoteError]) -> Iterator[None]:
+        """One of ``errors`` fails the step ``name`` and stops the trial."""
+        try:
+            yield
+        except errors as error:
+            self.end(name, "failed", error.message, error.action)
+            raise _Stop from None
+
+
+def try_environment(
+    connections: Connections,
+    environment: Environment,
+    user: EnvironmentUser,
+    on_step: Callable[[TestStep], None] | None = None,
+) -> Trial:
+    """Try everything that the engine may need of ``user`` on ``environment``.
+
+    Args:
+        connections: opens the way in; what it has open to the environment is closed first, to try anew.
+        environment: where.
+        user: as whom.
+        on_step: called with each step when it ends.
+
+    Returns:
+        Every step. A step that needs an earlier one that failed is ``skipped``; a missing tool is a
+        ``warning``, for only some operations need it.
+    """
+    trial = _Trial(on_step or (lambda _step: None), began=time.monotonic())
+    try:
+        target = connections.target(environment, user)
+        connections.discard(environment.reference)
+        _reach(trial, target)
+        connection = _log_in(trial, connections, environment, user)
+        facts = _shell_and_home(trial, connection)
+        _sudo(trial, connection, facts)
+        for step, (tool, reason, action) in _TOOLS.items():
+            path = facts.tools.get(tool)
+            if path:
+                trial.end(step, "ok", path)
+            else:
+                trial.end(step, "warning", f"not found; {reason}", action)
+        _directories(trial, connection, environment)
+    except _Stop:
+        _skip_rest(trial)
+    return Trial(tuple(trial.steps), trial.facts, trial.made)
+
+
+def _reach(trial: _Trial, target: SshTarget) -> None:
+    *jumps, address = hops(target)
+    if jumps:
+        trial.end("name resolves", "skipped", f"left to the jump host {jumps[-1].name}")
+        trial.end("port answers", "skipped", f"left to the jump host {jumps[-1].name}")
+        return
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no host name"
+        trial.end(
+            "name resolves",
+            "failed",
+            f"{address.host} has no address: {reason}",
+            "Check the name for a typing error, and the name service of this machine.",
+        )
+        raise _Stop from None
+    numbers = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    trial.end("name resolves", "ok", f"{address.host} is {', '.join(numbers)}")
+    try:
+        with socket.create_connection((address.host, address.port), timeout=_PORT_TIMEOUT):
+            pass
+    except OSError as error:
+        reason = "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
+        trial.end(
+            "port answers",
+            "failed",
+            f"{address.host} port {address.port}: {reason}",
+            "Is the SSH server running there, is the port right, and does a firewall let it through?",
+        )
+        raise _Stop from None
+    trial.end("port answers", "ok", f"port {address.port}")
+
+
+def _log_in(
+    trial: _Trial, connections: Connections, environment: Environment, user: EnvironmentUser
+) -> Connection:
+    try:
+        connection = connections.connection(environment.reference, user.reference)
+    except (AuthenticationFailed, CredentialUnusable) as error:
+        trial.end("host key", "ok", _how_checked(environment))
+        trial.end("login", "failed", error.message, error.action)
+        raise _Stop from None
+    except ConnectFailed as error:  # the host key itself, or whatever else kept it from being shown
+        trial.end("host key", "failed", error.message, error.action)
+        raise _Stop from None
+    except (ShellUnavailable, HomeDirectoryMissing) as error:
+        trial.end("host key", "ok", _how_checked(environment))
+        trial.end("login", "ok", f"as {user.name}")
+        if isinstance(error, HomeDirectoryMissing):
+            trial.end("shell", "ok")
+        step = "home" if isinstance(error, HomeDirectoryMissing) else "shell"
+        trial.end(step, "failed", error.message, error.action)
+        raise _Stop from None
+    except RemoteError as error:  # a secret that is not where its reference says
+        trial.end("host key", "ok", _how_checked(environment))
+        trial.end("login", "failed", error.message, error.action)
+        raise _Stop from None
+    if environment.host_key == "off" and environment.fingerprint is None:
+        trial.end("host key", "warning", "not checked", "Use --host-key accept-new, or give --fingerprint.")
+    else:
+        trial.end("host key", "ok", _how_checked(environment))
+    trial.end("login", "ok", f"as {user.name}")
+    return connection
+
+
+def _how_checked(environment: Environment) -> str:
+    if environment.fingerprint is not None:
+        return "the pinned one"
+    return {"strict": "known", "accept-new": "known or new", "off": "not checked"}[environment.host_key]
+
+
+def _shell_and_home(trial: _Trial, connection: Connection) -> ShellFacts:
+    try:
+        with trial.failing("shell", ShellUnavailable, SessionRefused):
+            facts = connection.facts()
+            trial.facts = host_facts(facts)
+            result = connection.run('printf %s "$BASH_VERSION"', timeout=_COMMAND_TIMEOUT)
+    except HomeDirectoryMissing as error:
+        trial.end("shell", "ok")
+        trial.end("home", "failed", error.message, error.action)
+        raise _Stop from None
+    except RemoteError as error:
+        trial.end("shell", "failed", error.message, error.action)
+        raise _Stop from None
+    version = result.stdout_text.strip()
+    trial.end(
+        "shell", "ok", f"bash {version}" + (f"; the login shell is {facts.shell}" if facts.shell else "")
+    )
+    trial.end("home", "ok", facts.home)
+    return facts
+
+
+def _sudo(trial: _Trial, connection: Connection, facts: ShellFacts) -> None:
+    name = "sudo -n mount"
+    if facts.uid == 0:
+        trial.end(name, "ok", "not needed: the user is root")
+        return
+    try:
+        result = connection.run(_MAY_MOUNT, timeout=_COMMAND_TIMEOUT)
+    except RemoteError as error:
+        trial.end(name, "failed", error.message, error.action)
+        raise _Stop from None
+    words = result.stderr_text.strip().splitlines()
+    if result.exit_code == 0:
+        trial.end(name, "ok", result.stdout_text.strip())
+        return
+    who = facts.user or "the user"
+    trial.end(
+        name,
+        "warning",
+        words[-1] if words else "not allowed",
+        f"For mounting, let {who} run mount, umount, mkdir and rmdir without a password: "
+        "see sudoers in the documentation. Discovery works without.",
+    )
+
+
+def _directories(trial: _Trial, connection: Connection, environment: Environment) -> None:
+    try:
+        directories = prepare(connection, environment.directory)
+    except DirectoryUnusable as error:
+        trial.end("toolkit directory", "failed", error.message, error.action)
+        trial.end("scratch directory", "skipped")
+        return
+    except RemoteError as error:
+        trial.end("toolkit directory", "failed", error.message, error.action)
+        raise _Stop from None
+    trial.made = directories.made
+    trial.end("toolkit directory", "ok", directories.toolkit)
+    trial.end("scratch directory", "ok", directories.scratch)
+
+
+def _skip_rest(trial: _Trial) -> None:
+    done = {step.name for step in trial.steps}
+    for name in STEPS:
+        if name not in done:
+            trial.end(name, "skipped", "an earlier step failed")
+
+
+def host_facts(facts: ShellFacts) -> HostFacts:
+    """What is kept of what a transport learned."""
+    return HostFacts(
+        operating_system=facts.operating_system,
+        kernel=facts.kernel,
+        architecture=facts.architecture,
+        hostname=facts.hostname,
+        uid=facts.uid,
+        gid=facts.gid,
+        home=facts.home,
+        shell=facts.shell,
+        locale=facts.locale,
+        tools=dict(facts.tools),
+    )
+
+
+# A sudoers entry may allow mount with certain arguments only: --version is refused, but the list shows it.
+_MAY_MOUNT = """
+command -v sudo >/dev/null || { echo "sudo is not installed" >&2; exit 1; }
+if words=$(LC_ALL=C sudo -n mount --version 2>&1 </dev/null); then echo "allowed"; exit 0; fi
+if LC_ALL=C sudo -n -l 2>/dev/null </dev/null | grep -E 'NOPASSWD:.*mount' >/dev/null; then
+    echo "allowed for certain mounts"; exit 0
+fi
+printf '%s\\n' "$words" >&2
+exit 1
+"""

@@ -1,0 +1,50 @@
+"""The engine's log file: ``log/engine.log`` in the state directory, rotated, and without a secret in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import IO
+
+from dlpx_remote.redaction import RedactingFilter
+
+_SIZE = 10 * 1024 * 1024  # bytes of one file
+_FILES = 5
+_FORMAT = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+
+
+class EngineLog:
+    """Writes what the engine logs to a file for as long as it is open.
+
+    Args:
+        directory: made with mode 0700 when missing.
+        level: of what is written; command texts are at the debug level.
+    """
+
+    def __init__(self, directory: Path, level: int = logging.INFO) -> None:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        self._logger = logging.getLogger("dlpx_remote")
+        self._handler = _PrivateFile(
+            directory / "engine.log", maxBytes=_SIZE, backupCount=_FILES - 1, delay=True
+        )
+        self._handler.setLevel(level)
+        self._handler.setFormatter(logging.Formatter(_FORMAT))
+        self._handler.addFilter(RedactingFilter())
+        self._logger.addHandler(self._handler)
+        if self._logger.getEffectiveLevel() > level:
+            self._logger.setLevel(level)
+
+    def close(self) -> None:
+        """Stop writing. Idempotent."""
+        self._logger.removeHandler(self._handler)
+        self._handler.close()
+
+
+class _PrivateFile(RotatingFileHandler):
+    """A log file that only its owner can read."""
+
+    def _open(self) -> IO[str]:  # type: ignore[override]
+        descriptor = os.open(self.baseFilename, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")

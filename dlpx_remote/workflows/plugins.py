@@ -1,0 +1,243 @@
+"""Checking a plugin, adding it to the engine, and what is known of those that were added."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from dlpx.virtualization.platform.operation_table import PluginType, operations_for
+from dlpx_remote.environments.registry import not_found
+from dlpx_remote.errors import AlreadyExists, InvalidRequest, RemoteError
+from dlpx_remote.plugins.check import PluginReport
+from dlpx_remote.plugins.check import check_plugin as examine
+from dlpx_remote.plugins.config import CONFIG_FILE
+from dlpx_remote.plugins.install import install
+from dlpx_remote.plugins.plugin import Plugin, load_plugin, read_plugin
+from dlpx_remote.plugins.problems import Problems
+from dlpx_remote.plugins.source import missing_operations
+from dlpx_remote.plugins.worker import ImplementedOperation, Workers
+from dlpx_remote.store import Store
+from dlpx_remote.store.models import PluginRow
+from dlpx_remote.workflows.catalogue import OperationState, PluginCheck, PluginDetails, PluginSummary
+from dlpx_remote.workflows.discovery import Candidate
+
+_LOG = logging.getLogger(__name__)
+
+
+class Plugins:
+    """The plugins that were added to an engine.
+
+    Args:
+        store: where they are recorded.
+        directory: where the copies of their files are.
+        workers: where their code is imported to see what it implements.
+    """
+
+    def __init__(self, store: Store, directory: Path, workers: Workers) -> None:
+        self._store = store
+        self._directory = directory
+        self._workers = workers
+
+    def add(self, directory: Path) -> PluginDetails:
+        """Check a plugin, copy its files and record it, in place of an earlier build.
+
+        Raises:
+            PluginInvalid: it has errors.
+            InvalidRequest: a higher build is there already.
+            AlreadyExists: the same build with other content, or another plugin of that name, is there.
+        """
+        report = examine(directory, self._workers)
+        plugin = report.sound_plugin()
+        with self._store.read() as session:
+            _may_follow(session, plugin)
+        operations = _operations(report, self._workers)
+        installed = install(plugin, self._directory)
+        with self._store.write() as session:
+            known = _may_follow(session, plugin)
+            changed = _change(known, plugin)
+            row = known or PluginRow(identifier=plugin.config.id)
+            if changed != "unchanged":
+                _fill(row, installed, operations)
+                session.add(row)
+                session.flush()
+            _LOG.info("plugin %s build %s: %s", row.name, row.build_number, changed)
+            return PluginDetails(_summary(row), operations, report.warnings, changed)
+
+    def all(self) -> list[PluginSummary]:
+        """Every plugin, by name."""
+        with self._store.read() as session:
+            return [_summary(row) for row in session.scalars(select(PluginRow).order_by(PluginRow.name))]
+
+    def get(self, name: str) -> PluginDetails:
+        """By name or identifier, with its operations as they were when it was added.
+
+        Raises:
+            NotFound: with the nearest known name.
+        """
+        with self._store.read() as session:
+            row = _row(session, name)
+            summary = _summary(row)
+            operations = tuple(OperationState(**entry) for entry in row.operations)
+        implemented = [entry.name for entry in operations if entry.implemented]
+        missing = Problems(CONFIG_FILE)
+        missing_operations(implemented, PluginType(summary.plugin_type), missing)
+        warnings = (*read_plugin(summary.directory).problems, *missing.found)
+        return PluginDetails(summary, operations, warnings)
+
+    def candidates(self, names: Iterable[str]) -> list[Candidate]:
+        """The plugins named, or all when none is, to discover with.
+
+        Raises:
+            NotFound: one is not known.
+            InvalidRequest: there is none at all.
+        """
+        names = list(dict.fromkeys(names))
+        summaries = [self.get_summary(name) for name in names] if names else self.all()
+        if not summaries:
+            raise InvalidRequest(
+                "No plugin has been added yet.", "Add one first: dlpx-remote plugin add DIRECTORY."
+            )
+        return [_candidate(summary) for summary in dict.fromkeys(summaries)]
+
+    def get_summary(self, name: str) -> PluginSummary:
+        """By name or identifier; NotFound with the nearest known name."""
+        with self._store.read() as session:
+            return _summary(_row(session, name))
+
+
+def check(directory: Path, workers: Workers | None = None) -> PluginCheck:
+    """Everything wrong with the plugin in ``directory``, and what it implements."""
+    with workers or Workers() as own:
+        report = examine(directory, own)
+        details = None
+        if report.plugin is not None:
+            operations = _operations(report, own)
+            details = PluginDetails(_summary_of(report.plugin), operations, report.warnings)
+    return PluginCheck(report.problems, details)
+
+
+def build_order(build_number: str) -> tuple[int, ...]:
+    """A build number as it is compared: by its parts as numbers, trailing zeros dropped."""
+    parts = [int(part) for part in build_number.split(".")]
+    while parts and parts[-1] == 0:
+        parts.pop()
+    return tuple(parts)
+
+
+def _may_follow(session: Session, plugin: Plugin) -> PluginRow | None:
+    """The record of an earlier or the same build; raises when ``plugin`` cannot take its place."""
+    config = plugin.config
+    namesake = session.scalars(select(PluginRow).where(PluginRow.name == config.name)).first()
+    if namesake is not None and namesake.identifier != config.id:
+        raise AlreadyExists(
+            f"Another plugin named {config.name!r} has been added already ({namesake.identifier}).",
+            f"Give this one another name, or, if it is the same plugin, the same id in {CONFIG_FILE}.",
+        )
+    known = session.scalars(select(PluginRow).where(PluginRow.identifier == config.id)).first()
+    if known is None or known.build_number == config.build_number:
+        return known
+    there, here = build_order(known.build_number), build_order(config.build_number)
+    if there >= here:
+        relation = "a lower one" if there > here else "the same number"
+        raise InvalidRequest(
+            f"Build {known.build_number} of the plugin {known.name} is there already, and "
+            f"{config.build_number} is {relation}.",
+            f"Set buildNumber in {CONFIG_FILE} above {known.build_number} and add it again.",
+        )
+    return known
+
+
+def _change(known: PluginRow | None, plugin: Plugin) -> str:
+    if known is None:
+        return "new"
+    return "unchanged" if known.build_number == plugin.config.build_number else "upgraded"
+
+
+def _fill(row: PluginRow, plugin: Plugin, operations: tuple[OperationState, ...]) -> None:
+    summary = _summary_of(plugin)
+    row.name = summary.name
+    row.plugin_type = summary.plugin_type
+    row.host_types = list(summary.host_types)
+    row.build_number = summary.build_number
+    row.external_version = summary.external_version
+    row.manual_discovery = summary.manual_discovery
+    row.directory = str(summary.directory)
+    row.operations = [asdict(entry) for entry in operations]
+    row.added = datetime.now(UTC)
+
+
+def _summary(row: PluginRow) -> PluginSummary:
+    return PluginSummary(
+        identifier=row.identifier,
+        name=row.name,
+        plugin_type=row.plugin_type,
+        host_types=tuple(row.host_types),
+        build_number=row.build_number,
+        external_version=row.external_version,
+        manual_discovery=row.manual_discovery,
+        directory=Path(row.directory),
+        added=row.added,
+    )
+
+
+def _summary_of(plugin: Plugin) -> PluginSummary:
+    config = plugin.config
+    return PluginSummary(
+        identifier=config.id,
+        name=config.name,
+        plugin_type=config.plugin_type.value,
+        host_types=tuple(config.host_types),
+        build_number=config.build_number,
+        external_version=config.external_version or "",
+        manual_discovery=config.manual_discovery,
+        directory=plugin.directory,
+    )
+
+
+def _candidate(summary: PluginSummary) -> Candidate:
+    try:
+        return Candidate(summary.name, load_plugin(summary.directory))
+    except RemoteError as error:
+        return Candidate(summary.name, None, error)
+
+
+def _row(session: Session, name: str) -> PluginRow:
+    row = session.scalars(
+        select(PluginRow).where(or_(PluginRow.name == name, PluginRow.identifier == name))
+    ).first()
+    if row is None:
+        hint = "Add it first: dlpx-remote plugin add DIRECTORY."
+        raise not_found("plugin", name, session.scalars(select(PluginRow.name)).all(), hint)
+    return row
+
+
+def _operations(report: PluginReport, workers: Workers) -> tuple[OperationState, ...]:
+    """Every operation of the plugin's type, and where the plugin implements it."""
+    if report.plugin is None:
+        return ()
+    found: dict[str, list[ImplementedOperation]] = {}
+    if not report.errors:
+        with workers.start(report.plugin, job="check") as worker:
+            for one in worker.inspect().operations:
+                found.setdefault(one.name, []).append(one)
+    states = []
+    for name, operation in operations_for(report.plugin.config.plugin_type).items():
+        state = OperationState(
+            name=name,
+            title=operation.title,
+            required=operation.required,
+            implemented=name in report.operations,
+            when_missing=operation.when_missing.value,
+        )
+        places = [
+            replace(state, file=one.file, line=one.line, migration_id=one.migration_id)
+            for one in found.get(name, [])
+        ]
+        states += places or [state]
+    return tuple(states)
