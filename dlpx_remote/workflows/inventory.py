@@ -14,7 +14,7 @@ from dlpx_remote.environments.registry import not_found, unknown_environment
 from dlpx_remote.errors import AlreadyExists, InvalidRequest
 from dlpx_remote.store import Store
 from dlpx_remote.store.models import EnvironmentRow, PluginRow, RepositoryRow, SourceConfigRow
-from dlpx_remote.workflows.reconcile import Found, Known, Match, check_identities, digest, reconcile
+from dlpx_remote.workflows.reconcile import Found, Known, Match, check_identities, digest, reconcile, storable
 from dlpx_remote.workflows.report import Change, DiscoveredObject, DiscoveredRepository
 
 _MANUAL_JOB = "manual"
@@ -169,7 +169,7 @@ class _Place:
             "reference": f"{kind.upper().replace(' ', '_')}-{number}",
             "identity_digest": digest(found.identity),
             "identity": dict(found.identity),
-            "name": _storable(found.name),
+            "name": storable(found.name),
             "parameters": dict(found.parameters),
             "state": "present",
             "first_seen": self._now,
@@ -186,15 +186,10 @@ class _Place:
             row.job = self._job
         elif match.found is not None:
             row.state = "present"
-            row.name = _storable(match.found.name)
+            row.name = storable(match.found.name)
             row.parameters = dict(match.found.parameters)
             row.last_seen = self._now
             row.job = self._job
-
-
-def _storable(name: str) -> str:
-    """A name as every database takes it: JSON allows NUL and lone surrogates, text columns do not."""
-    return name.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _environment(session: Session, reference: str, *, lock: bool = False) -> EnvironmentRow:

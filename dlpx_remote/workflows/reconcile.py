@@ -113,7 +113,7 @@ def _compare(known: Known | None, found: Found) -> Match:
         return Match("manual", known, found)
     if not known.present:
         return Match("returned", known, found)
-    same = known.name == found.name and canonical(known.parameters) == canonical(found.parameters)
+    same = known.name == storable(found.name) and canonical(known.parameters) == canonical(found.parameters)
     return Match("unchanged" if same else "changed", known, found)
 
 
@@ -140,6 +140,11 @@ def canonical(value: Any) -> str:
 def digest(identity: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical identity."""
     return hashlib.sha256(canonical(identity).encode()).hexdigest()
+
+
+def storable(name: str) -> str:
+    """A name as every database takes it: JSON allows NUL and lone surrogates, text columns do not."""
+    return name.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _plain(value: Any) -> Any:
