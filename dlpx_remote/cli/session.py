@@ -92,13 +92,15 @@ class _Handler(logging.Handler):
 def logs(verbose: bool) -> Iterator[None]:
     """The log on stderr while a command runs: warnings, or everything when ``verbose``."""
     handler = _Handler()
+    handler.setLevel(logging.DEBUG if verbose else logging.WARNING)
     handler.addFilter(RedactingFilter())
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     root, paramiko, own = (logging.getLogger(name) for name in ("", "paramiko", "dlpx_remote"))
     before = paramiko.level, own.level
     # The library logs as errors what the engine reports in its own words.
     paramiko.setLevel(logging.INFO if verbose else logging.CRITICAL)
-    own.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    if verbose:
+        own.setLevel(logging.DEBUG)
     root.addHandler(handler)
     try:
         yield

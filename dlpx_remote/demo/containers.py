@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dlpx_remote.demo.host import DemoHost, DemoHosts, DemoUnavailable, fingerprint, make_key
+from dlpx_remote.demo.host import DemoHost, DemoHosts, DemoUnavailable, Keeping, fingerprint, make_key
 from dlpx_remote.demo.share import image_recipe, shared
 
 _USER = "engine"
+_PORT = "127.0.0.1::22"  # on whatever port of loopback is free
 _START_LIMIT = 60.0
 _ANSWER_LIMIT = 5.0
 
@@ -40,13 +41,13 @@ def engine_answers() -> bool:
 
 
 @contextmanager
-def containers(number: int, directory: Path, keep: bool, say: Say) -> Iterator[DemoHosts]:
-    """Start ``number`` containers, and remove them at the end unless ``keep``.
+def containers(number: int, directory: Path, keep: Keeping, say: Say) -> Iterator[DemoHosts]:
+    """Start ``number`` containers, and remove them at the end unless they are kept.
 
     Args:
         number: how many hosts.
         directory: an empty directory for the client's key.
-        keep: leave them running.
+        keep: asked at the end.
         say: told what takes long.
 
     Raises:
@@ -58,13 +59,14 @@ def containers(number: int, directory: Path, keep: bool, say: Say) -> Iterator[D
     key = directory / "client_key"
     public = make_key(key)
     # Named before they exist, so that whatever interrupts the start, the end knows what to remove.
-    names = [f"dlpx-remote-demo-{secrets.token_hex(4)}" for _ in range(number)]
-    complete = False
+    network = f"dlpx-remote-demo-{secrets.token_hex(4)}"
+    names = [f"{network}-{position}" for position in range(1, number + 1)]
     try:
         try:
             image = recipe.build(say)
+            _docker("network", "create", network)
             for name in names:
-                _start(name, image)
+                _docker("run", "--detach", "--name", name, "--network", network, "--publish", _PORT, image)
             hosts = []
             for position, container in enumerate(names, start=1):
                 _wait_for(container, recipe.READY)
@@ -81,20 +83,16 @@ def containers(number: int, directory: Path, keep: bool, say: Say) -> Iterator[D
         except recipe.ImageError as error:
             raise DemoUnavailable(f"The containers cannot be used: {error}") from error
         what = f"{number} containers" if number > 1 else "a container"
-        complete = True
         yield DemoHosts(
             f"{what} of the image {image}, with PostgreSQL and sshd",
             tuple(hosts),
             key,
-            (f"docker rm --force --volumes {' '.join(names)}",),
+            (f"docker rm --force --volumes {' '.join(names)}", f"docker network rm {network}"),
         )
     finally:
-        if not (keep and complete):
+        if not keep:
             _docker("rm", "--force", "--volumes", *names, check=False)
-
-
-def _start(name: str, image: str) -> None:
-    _docker("run", "--detach", "--name", name, "--publish", "127.0.0.1::22", image)
+            _docker("network", "rm", network, check=False)
 
 
 def _wait_for(container: str, line: str) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dlpx_remote.demo.host import Keeping
+
 _PLACES = ("/usr/lib/postgresql/*/bin/initdb", "/usr/pgsql-*/bin/initdb", "/usr/local/pgsql/bin/initdb")
 _LIMIT = 60.0
 
@@ -25,8 +27,8 @@ def find_programs() -> Path | None:
 
 
 @contextmanager
-def cluster(directory: Path, keep: bool) -> Iterator[str]:
-    """A running cluster in ``directory``, stopped at the end unless ``keep``.
+def cluster(directory: Path, keep: Keeping) -> Iterator[str]:
+    """A running cluster in ``directory``, stopped at the end unless it is kept.
 
     It listens on a socket in that directory and on no port. The server refuses to run as root; root lends it
     the account ``postgres`` or ``nobody``.

@@ -53,6 +53,22 @@ class DemoHosts:
     undo: tuple[str, ...] = field(default=())
 
 
+@dataclass
+class Keeping:
+    """Whether what was made stays at the end: only when that was asked for and all of it came up.
+
+    Attributes:
+        wanted: the person asked for it.
+        ready: everything is up.
+    """
+
+    wanted: bool
+    ready: bool = False
+
+    def __bool__(self) -> bool:
+        return self.wanted and self.ready
+
+
 def make_key(place: Path) -> str:
     """Write a new Ed25519 private key to ``place``, readable by its owner only.
 

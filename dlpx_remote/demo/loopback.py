@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dlpx_remote.demo.host import DemoHost, DemoHosts, DemoUnavailable, fingerprint, make_key
+from dlpx_remote.demo.host import DemoHost, DemoHosts, DemoUnavailable, Keeping, fingerprint, make_key
 
 _ADDRESS = "127.0.0.1"
 _START_LIMIT = 10.0
@@ -79,13 +79,13 @@ def require_sshd(install_missing: bool, say: Say) -> Path:
 
 
 @contextmanager
-def loopback_hosts(number: int, directory: Path, keep: bool, sshd: Path) -> Iterator[DemoHosts]:
-    """Start ``number`` servers for the current user, and end them at the end unless ``keep``.
+def loopback_hosts(number: int, directory: Path, keep: Keeping, sshd: Path) -> Iterator[DemoHosts]:
+    """Start ``number`` servers for the current user, and end them at the end unless they are kept.
 
     Args:
         number: how many hosts; all of them are this machine.
         directory: an empty directory for keys, configuration and the engine's files.
-        keep: leave them running.
+        keep: asked at the end.
         sshd: the server's path.
 
     Raises:
@@ -105,8 +105,7 @@ def loopback_hosts(number: int, directory: Path, keep: bool, sshd: Path) -> Iter
             public = make_key(place / "host_key")
             process, port = _start(sshd, place, authorized, account)
             processes.append(process)
-            if not keep:
-                servers.callback(_end, process)
+            servers.callback(_end_unless, keep, process)
             hosts.append(
                 DemoHost(
                     f"demo{position}",
@@ -218,6 +217,11 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
+def _end_unless(keep: Keeping, process: subprocess.Popen[bytes]) -> None:
+    if not keep:
+        _end(process)
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a server and the sessions it still has."""
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -233,7 +237,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _privilege_separation_directory(keep: bool) -> Iterator[None]:
+def _privilege_separation_directory(keep: Keeping) -> Iterator[None]:
     """Started by root, sshd insists on ``/run/sshd``, which the system's service makes elsewhere."""
     place = Path("/run/sshd")
     made = not place.exists()

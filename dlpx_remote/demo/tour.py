@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from dlpx_remote.demo import containers, database, loopback
-from dlpx_remote.demo.host import DemoHost, DemoHosts, DemoUnavailable
+from dlpx_remote.demo.host import DemoHost, DemoHosts, DemoUnavailable, Keeping
 from dlpx_remote.demo.share import shared
 
 Say = Callable[[str], None]
@@ -73,32 +73,27 @@ def play(choices: Choices, run: Run, say: Say) -> int:
         directory = Path(tempfile.mkdtemp(prefix="dlpx-remote-demo-"))
         # Whoever owns the database must get through to its directory; names below are not listed to others.
         directory.chmod(0o711)
-        if not choices.keep:
-            stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        try:
-            hosts = _hosts(choices, directory, stack, say)
-        except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
-            raise
+        keep = Keeping(choices.keep)
+        stack.callback(_remove_unless, keep, directory)
+        hosts = _hosts(choices, directory, keep, stack, say)
+        keep.ready = True
         state = directory / "state"
         stack.enter_context(_environment_variable("DLPX_REMOTE_STATE", str(state)))
         say(f"Made for this demo: {hosts.what}.")
-        code = _tour(hosts, run, say, state)
-        if choices.keep:
-            _say_what_is_kept(hosts, directory, say)
-        else:
-            say("")
-            say("Everything that the demo made is being removed.")
+        try:
+            code = _tour(hosts, run, say, state)
+        finally:
+            _say_what_is_left(choices.keep, hosts, directory, say)
     return code
 
 
-def _hosts(choices: Choices, directory: Path, stack: ExitStack, say: Say) -> DemoHosts:
+def _hosts(choices: Choices, directory: Path, keep: Keeping, stack: ExitStack, say: Say) -> DemoHosts:
     place = directory / "hosts"
     place.mkdir(mode=0o711)
     if not choices.loopback and containers.engine_answers():
         try:
             return stack.enter_context(
-                containers.containers(choices.hosts or _HOSTS_AS_CONTAINERS, place, choices.keep, say)
+                containers.containers(choices.hosts or _HOSTS_AS_CONTAINERS, place, keep, say)
             )
         except DemoUnavailable as unavailable:
             say(f"{unavailable.message} {unavailable.output}".rstrip())
@@ -106,9 +101,9 @@ def _hosts(choices: Choices, directory: Path, stack: ExitStack, say: Say) -> Dem
             shutil.rmtree(place)
             place.mkdir(mode=0o711)
     sshd = loopback.require_sshd(choices.install_missing, say)
-    found = stack.enter_context(database.cluster(directory / "postgresql", choices.keep))
+    found = stack.enter_context(database.cluster(directory / "postgresql", keep))
     hosts = stack.enter_context(
-        loopback.loopback_hosts(choices.hosts or _HOSTS_ON_LOOPBACK, place, choices.keep, sshd)
+        loopback.loopback_hosts(choices.hosts or _HOSTS_ON_LOOPBACK, place, keep, sshd)
     )
     return DemoHosts(f"{hosts.what}, and {found}", hosts.hosts, hosts.key, hosts.undo)
 
@@ -126,7 +121,8 @@ def _tour(hosts: DemoHosts, run: Run, say: Say, state: Path) -> int:
     for line in lines:
         say("")
         say(f"$ dlpx-remote {shlex.join(line)}")
-        code = code or run(line)
+        ended_with = run(line)
+        code = code or ended_with
     return code
 
 
@@ -136,8 +132,16 @@ def _add(host: DemoHost, key: Path) -> list[str]:
     return words if host.directory is None else [*words, "--directory", host.directory]
 
 
-def _say_what_is_kept(hosts: DemoHosts, directory: Path, say: Say) -> None:
+def _remove_unless(keep: Keeping, directory: Path) -> None:
+    if not keep:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _say_what_is_left(keep: bool, hosts: DemoHosts, directory: Path, say: Say) -> None:
     say("")
+    if not keep:
+        say("Everything that the demo made is being removed.")
+        return
     say("The hosts and the state are still there. To remove them:")
     for line in (*hosts.undo, f"rm -r {shlex.quote(str(directory))}"):
         say(f"  {line}")
