@@ -33,14 +33,14 @@ from dlpx_remote.errors import AlreadyExists, InvalidRequest, NotFound, RemoteEr
 from dlpx_remote.logfile import EngineLog
 from dlpx_remote.operations.dispatcher import Dispatcher
 from dlpx_remote.operations.library import LibraryCalls
-from dlpx_remote.plugins.plugin import Plugin, load_plugin
+from dlpx_remote.plugins.plugin import load_plugin
 from dlpx_remote.plugins.problems import PluginInvalid, Problem
 from dlpx_remote.plugins.worker import Workers
 from dlpx_remote.store import Store
 from dlpx_remote.transports.base import CommandResult
 from dlpx_remote.workflows.bookkeeping import Kept, forget_on_host
 from dlpx_remote.workflows.catalogue import OperationState, PluginCheck, PluginDetails, PluginSummary
-from dlpx_remote.workflows.discovery import Discovery, OnEvent
+from dlpx_remote.workflows.discovery import Candidate, Discovery, OnEvent
 from dlpx_remote.workflows.inventory import Inventory
 from dlpx_remote.workflows.manual import manual_source_config
 from dlpx_remote.workflows.once import look_once
@@ -132,12 +132,8 @@ class Engine:
         self._inventory = Inventory(self._store)
         self._workers = Workers()
         self._plugins = Plugins(self._store, directory / "plugins", self._workers)
-        self._connections = Connections(
-            self._registry.lookup,
-            Secrets(prompt, self._warn),
-            known_hosts=directory / "known_hosts",
-            on_warning=self._warn,
-        )
+        self._secrets = Secrets(prompt, self._warn)
+        self._connections = self._new_connections()
 
     def __enter__(self) -> Self:
         return self
@@ -177,10 +173,10 @@ class Engine:
         """Forget it and what was discovered there; take away the engine's directory if the host answers."""
         environment = self._registry.get(name)
         made = self._registry.made_on_host(environment.reference)
-        left = forget_on_host(self._connections, environment, made)
+        removed = forget_on_host(self._connections, environment, made)
         self._registry.remove(environment.reference)
         self._connections.discard(environment.reference)
-        return RemovedEnvironment(environment, made[0] if made else "", not left, left)
+        return removed
 
     def add_user(
         self, environment: str, user: str, authentication: Authentication, primary: bool = False
@@ -203,7 +199,8 @@ class Engine:
     ) -> list[TestStep]:
         """Try, step by step, what works; store the facts found."""
         environment = self._registry.get(name)
-        trial = try_environment(self._connections, environment, user_by_name(environment, user), on_step)
+        with self._new_connections() as connections:
+            trial = try_environment(connections, environment, user_by_name(environment, user), on_step)
         if trial.facts is not None:
             self._registry.record_facts(environment.reference, trial.facts)
         if trial.made:
@@ -215,11 +212,11 @@ class Engine:
     ) -> tuple[Environment, DiscoveryReport]:
         """Collect the facts again and discover with every plugin added."""
         environment = self._registry.get(name)
-        self._connections.discard(environment.reference)
-        discovery = self._discovery(on_event=on_event)
-        discovery.prepare(environment)
         candidates = self._plugins.candidates(()) if self._plugins.all() else []
-        report = discovery.run([environment], candidates)
+        with self._new_connections() as connections:
+            discovery = self._discovery(connections, on_event=on_event)
+            discovery.prepare(environment)
+            report = self._interruptible(connections, discovery, [environment], candidates)
         return self._registry.get(environment.reference), report
 
     def run(
@@ -275,19 +272,16 @@ class Engine:
             InvalidRequest: there is no environment or no plugin to discover with.
             NotFound: a name is not known.
         """
-        chosen = [self._registry.get(name) for name in dict.fromkeys(environments)] or self._registry.all()
+        chosen = [self._registry.get(name) for name in environments] or self._registry.all()
         if not chosen:
             raise InvalidRequest(
                 "No environment has been added yet.",
                 "Add one first: dlpx-remote env add NAME --host ….",
             )
+        environments_once = list({environment.reference: environment for environment in chosen}.values())
         candidates = self._plugins.candidates(plugins)
-        discovery = self._discovery(parallel, on_event)
-        try:
-            return discovery.run(list(dict.fromkeys(chosen)), candidates)
-        except BaseException:
-            self._stop()
-            raise
+        discovery = self._discovery(self._connections, parallel, on_event)
+        return self._interruptible(self._connections, discovery, environments_once, candidates)
 
     def discovered(self, environment: str, plugin: str | None = None) -> list[PluginDiscovery]:
         """What is known from earlier discoveries, without asking the host: one entry a plugin.
@@ -321,22 +315,39 @@ class Engine:
         found = manual_source_config(loaded, parameters)
         return self._inventory.add_manual(known, loaded.config.id, repository, found)
 
-    def _discovery(self, parallel: int = 32, on_event: OnEvent | None = None) -> Discovery:
+    def _new_connections(self) -> Connections:
+        return Connections(
+            self._registry.lookup,
+            self._secrets,
+            known_hosts=self._store.directory / "known_hosts",
+            on_warning=self._warn,
+        )
+
+    def _discovery(
+        self, connections: Connections, parallel: int = 32, on_event: OnEvent | None = None
+    ) -> Discovery:
         return Discovery(
-            self._connections,
-            self._session,
+            connections,
+            lambda plugin, job: Dispatcher(self._workers, plugin, LibraryCalls(connections), job=job),
             Kept(self._registry, self._inventory),
             parallel=parallel,
             on_event=on_event,
         )
 
-    def _session(self, plugin: Plugin, job: str) -> Dispatcher:
-        return Dispatcher(self._workers, plugin, LibraryCalls(self._connections), job=job)
-
-    def _stop(self) -> None:
-        """End what runs, after an interrupt: threads that wait for a host or a worker give up at once."""
-        self._connections.close()
-        self._workers.close()
+    def _interruptible(
+        self,
+        connections: Connections,
+        discovery: Discovery,
+        environments: Sequence[Environment],
+        candidates: Sequence[Candidate],
+    ) -> DiscoveryReport:
+        """Run it; after an interrupt, threads that wait for a host or a plugin give up at once."""
+        try:
+            return discovery.run(environments, candidates)
+        except BaseException:
+            connections.close()
+            self._workers.close()
+            raise
 
 
 def check_plugin(directory: Path) -> PluginCheck:

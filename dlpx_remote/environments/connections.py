@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from dlpx_remote.environments.model import Environment, EnvironmentUser, HostType, SecretReference
 from dlpx_remote.environments.secrets import Secrets
@@ -67,6 +69,14 @@ class Connections:
         self._warned: set[str] = set()
         self._closed = False
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def connection(self, environment_reference: str, user_reference: str) -> Connection:
         """The open connection of that user on that environment.
 
@@ -84,6 +94,8 @@ class Connections:
         with slot.lock:
             if slot.refused is not None:
                 raise slot.refused  # another try with the same credentials could lock the account
+            if slot.connection is not None and not getattr(slot.connection, "is_open", True):
+                slot.close()  # lost since; nothing was sent on it that could be sent twice
             if slot.connection is None:
                 slot.connection = self._open(slot, environment, user)
             return slot.connection

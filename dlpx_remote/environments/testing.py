@@ -111,7 +111,7 @@ def try_environment(
     """Try everything that the engine may need of ``user`` on ``environment``.
 
     Args:
-        connections: opens the way in; what it has open to the environment is closed first, to try anew.
+        connections: opens the way in; has nothing open yet, so that everything is tried anew.
         environment: where.
         user: as whom.
         on_step: called with each step when it ends.
@@ -123,7 +123,6 @@ def try_environment(
     trial = _Trial(on_step or (lambda _step: None), began=time.monotonic())
     try:
         target = connections.target(environment, user)
-        connections.discard(environment.reference)
         _reach(trial, target)
         connection = _log_in(trial, connections, environment, user)
         facts = _shell_and_home(trial, connection)

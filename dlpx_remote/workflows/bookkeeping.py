@@ -9,7 +9,7 @@ from datetime import datetime
 
 from dlpx_remote.environments.connections import Connections
 from dlpx_remote.environments.directories import HostDirectories, prepare, prepare_temporary, remove
-from dlpx_remote.environments.model import Environment
+from dlpx_remote.environments.model import Environment, RemovedEnvironment
 from dlpx_remote.environments.registry import Registry
 from dlpx_remote.environments.testing import host_facts
 from dlpx_remote.errors import RemoteError
@@ -96,13 +96,16 @@ class Forgotten:
         return complaints
 
 
-def forget_on_host(connections: Connections, environment: Environment, made: Sequence[str]) -> str:
-    """Remove from the host what the engine made there; why that failed, or nothing."""
+def forget_on_host(
+    connections: Connections, environment: Environment, made: Sequence[str]
+) -> RemovedEnvironment:
+    """Remove from the host what the engine made there, if it can be reached."""
+    root = next((path.removesuffix("/toolkit") for path in made if path.endswith("/toolkit")), "")
     if not made:
-        return ""
+        return RemovedEnvironment(environment, root, cleaned=True)
     try:
         connection = connections.connection(environment.reference, environment.primary_user.reference)
         remove(connection, made)
     except RemoteError as error:
-        return str(error)
-    return ""
+        return RemovedEnvironment(environment, root, cleaned=False, detail=str(error))
+    return RemovedEnvironment(environment, root, cleaned=True)

@@ -208,9 +208,8 @@ class Discovery:
         return self._bookkeeping.record(environment, plugin, found, self.job, started)
 
     def _emit(self, environment: Environment, plugin: str, stage: Stage, detail: str = "") -> None:
-        level = logging.WARNING if stage == "failed" else logging.INFO
         where = f"{environment.name}/{plugin}" if plugin else environment.name
-        _LOG.log(level, "job %s: %s: %s %s", self.job, where, stage, detail)
+        _LOG.info("job %s: %s: %s %s", self.job, where, stage, detail)
         if self._on_event is not None and not self._stopped.is_set():
             with self._event_lock:
                 self._on_event(DiscoveryEvent(environment.name, plugin, stage, redact(detail)))

@@ -217,6 +217,12 @@ def _row(session: Session, name: str) -> PluginRow:
     return row
 
 
+def _within(plugin: Plugin, file: str) -> str:
+    """A source file relative to the plugin's directory, as its problems name it too."""
+    path = plugin.config.source_directory / file
+    return str(path.relative_to(plugin.directory)) if path.is_relative_to(plugin.directory) else file
+
+
 def _operations(report: PluginReport, workers: Workers) -> tuple[OperationState, ...]:
     """Every operation of the plugin's type, and where the plugin implements it."""
     if report.plugin is None:
@@ -236,7 +242,9 @@ def _operations(report: PluginReport, workers: Workers) -> tuple[OperationState,
             when_missing=operation.when_missing.value,
         )
         places = [
-            replace(state, file=one.file, line=one.line, migration_id=one.migration_id)
+            replace(
+                state, file=_within(report.plugin, one.file), line=one.line, migration_id=one.migration_id
+            )
             for one in found.get(name, [])
         ]
         states += places or [state]
