@@ -54,6 +54,15 @@ def test_the_callers_variables_are_left_as_they_were(
     assert backend.calls[0][3] is not variables
 
 
+def test_a_plugin_may_trim_the_output_in_place(
+    backend: RecordingBackend, connection: RemoteConnection
+) -> None:
+    backend.output = CommandOutput(0, b"value\n", b"")
+    result = libs.run_bash(connection, "true")
+    result.stdout = result.stdout.strip()
+    assert result.stdout == "value"
+
+
 def test_output_that_is_not_utf8_is_still_text(
     backend: RecordingBackend, connection: RemoteConnection
 ) -> None:

@@ -33,9 +33,9 @@ OUTPUT_IN_ERROR = 16 * 1024
 """Characters of each stream that the text of a PluginScriptError quotes; its attributes hold all."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class ScriptResult:
-    """What a script left.
+    """What a script left. Not frozen: plugins in the field trim the output in place.
 
     Attributes:
         exit_code: the script's own.

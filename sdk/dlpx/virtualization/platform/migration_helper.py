@@ -21,7 +21,13 @@ from dlpx.virtualization.platform.exceptions import (
     MigrationIdIncorrectTypeError,
 )
 
-__all__ = ["LuaUpgradeMigrations", "Migration", "MigrationFunction", "PlatformUpgradeMigrations"]
+__all__ = [
+    "LuaUpgradeMigrations",
+    "Migration",
+    "MigrationFunction",
+    "PlatformUpgradeMigrations",
+    "migration_numbers",
+]
 
 MigrationFunction = Callable[..., Any]
 """Takes the stored object as a dict and returns it as the new version of the plugin wants it."""
@@ -46,7 +52,15 @@ class Migration:
     @property
     def numbers(self) -> tuple[int, ...]:
         """The id as numbers, trailing zeros dropped: what migrations are ordered by."""
-        return tuple(_without_trailing_zeros(_numbers(self.migration_id)))
+        return migration_numbers(self.migration_id)
+
+
+def migration_numbers(migration_id: str) -> tuple[int, ...]:
+    """An id of the right form as numbers, trailing zeros dropped: equal for ids that mean the same."""
+    numbers = [int(number) for number in migration_id.split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
 
 
 class UpgradeMigrations(ABC):
@@ -116,7 +130,7 @@ class PlatformUpgradeMigrations(UpgradeMigrations):
     pattern = re.compile(r"[0-9]+(\.[0-9]+)*")
 
     def canonical(self, migration_id: str, function_name: str) -> str:
-        numbers = _without_trailing_zeros(_numbers(migration_id))
+        numbers = migration_numbers(migration_id)
         if not numbers:
             raise MigrationIdIncorrectFormatError(
                 f"The migration id '{migration_id}' used in the function '{function_name}' cannot be used "
@@ -135,17 +149,7 @@ class LuaUpgradeMigrations(UpgradeMigrations):
     pattern = re.compile(r"[0-9]+\.[0-9]+")
 
     def canonical(self, migration_id: str, function_name: str) -> str:  # noqa: ARG002 - no id is refused here
-        return ".".join(map(str, _numbers(migration_id)))
+        return ".".join(str(int(number)) for number in migration_id.split("."))
 
     def _key(self, migration: Migration) -> Hashable:
         return migration.object_type, migration.migration_id
-
-
-def _numbers(migration_id: str) -> list[int]:
-    return [int(number) for number in migration_id.split(".")]
-
-
-def _without_trailing_zeros(numbers: list[int]) -> list[int]:
-    while numbers and numbers[-1] == 0:
-        numbers = numbers[:-1]
-    return numbers
