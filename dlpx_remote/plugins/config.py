@@ -329,9 +329,13 @@ class _Reading:
         if path.with_name(f"{path.name}.py").is_file() or path.is_dir():
             return
         names = sorted(one.stem for one in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        if path.name == "py":
+            hint = "Leave `.py` out: the module is named, not the file."
+        else:
+            hint = did_you_mean(path.name, names) if names else "The directory holds no Python file."
         self._error(
             f"The module `{module}` of the entry point does not exist in `{self._good['srcDir']}`.",
-            did_you_mean(path.name, names) if names else "The directory holds no Python file.",
+            hint,
             "entryPoint",
         )
 

@@ -279,7 +279,8 @@ def _class(
     for one in properties.values():
         attribute = _attribute(one)
         setattr(built, one.name, attribute)
-        if one.schema_name not in properties and not hasattr(built, one.schema_name):
+        taken = one.schema_name in properties or one.schema_name.startswith("_Model__")
+        if not taken and not hasattr(built, one.schema_name):
             setattr(built, one.schema_name, attribute)
     return built
 
