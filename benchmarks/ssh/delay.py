@@ -61,6 +61,9 @@ async def _carry(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int, delay: float
 ) -> None:
     there, back = await asyncio.open_connection(host, port)
+    for end in (writer, back):
+        # asyncio leaves it out for sockets that were accepted; the way may be long, but it must not stutter.
+        end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     ways = [
         asyncio.ensure_future(_one_way(reader, back, delay)),
         asyncio.ensure_future(_one_way(there, writer, delay)),

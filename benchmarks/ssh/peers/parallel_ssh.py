@@ -28,27 +28,27 @@ _T = TypeVar("_T")
 
 class ParallelSshSession(Session):
     def __init__(self, client: Any) -> None:
-        self._client = client
+        self.client = client
 
     def run(self, command: str) -> bytes:
-        output = self._client.run_command(command)
-        self._client.wait_finished(output)
+        output = self.client.run_command(command)
+        self.client.wait_finished(output)
         content = output.buffers.stdout.rw_buffer.read() or b""
         check_exit(output.exit_code, command)
         return bytes(content)
 
     def put(self, source: Path, destination: Path) -> None:
-        self._client.copy_file(str(source), str(destination))
+        self.client.copy_file(str(source), str(destination))
 
     def get(self, source: Path, destination: Path) -> None:
-        self._client.copy_remote_file(str(source), str(destination))
+        self.client.copy_remote_file(str(source), str(destination))
 
     def close(self) -> None:
-        self._client.disconnect()
+        self.client.disconnect()
 
 
 class ParallelSsh(BlockingPeer):
-    def open(self, host: Host) -> Session:
+    def open(self, host: Host) -> ParallelSshSession:
         return ParallelSshSession(
             SSHClient(
                 host.host,
@@ -63,6 +63,27 @@ class ParallelSsh(BlockingPeer):
 
     def map(self, work: Callable[[Any], _T], items: Sequence[Any], width: int) -> list[_T]:
         return list(Pool(width).map(work, items))
+
+    def in_flight(self, host: Host, commands: int, width: int) -> dict[str, float]:
+        # Its sessions cannot open two channels at the same moment. Its documentation starts commands one
+        # after another without waiting, and then waits for all.
+        session = self.open(host)
+
+        def batch() -> None:
+            outputs = [session.client.run_command("true") for _ in range(width)]
+            for output in outputs:
+                session.client.wait_finished(output)
+                check_exit(output.exit_code, "true")
+
+        def all_of_them() -> None:
+            for _ in range(commands // width):
+                batch()
+
+        try:
+            batch()
+            return {"seconds": clocked(all_of_them)}
+        finally:
+            session.close()
 
     def fleet(self, hosts: Sequence[Host]) -> dict[str, float]:
         self._open_and_run(hosts[0]).close()
