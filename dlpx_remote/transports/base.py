@@ -5,8 +5,8 @@ state, and can be used alone. SSH and WinRM implement :class:`Connection`; every
 written against this module.
 
 What happened to a command is one of four states: not sent, sent, started, finished. Errors that derive from
-:class:`NotSent` guarantee that the host has not seen the script; :class:`OutcomeUnknown` says that nobody knows.
-Only "not sent" may ever be retried without asking.
+:class:`NotSent` guarantee that the script has not run; :class:`OutcomeUnknown` says that nobody knows. Only
+"not sent" may ever be retried without asking.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class InvalidCommand(TransportError):
 
 
 class NotSent(TransportError):
-    """The host has not seen the script; trying again is safe."""
+    """The script was not sent, or not wholly, and has not run; trying again is safe."""
 
 
 class ConnectFailed(NotSent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -174,7 +175,5 @@ def _descendants(parent: int) -> list[int]:
 
 
 def _end(process: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(process, 9)
-    except ProcessLookupError:
-        pass

@@ -1,18 +1,18 @@
 """Logging in: which credentials are offered, in which order, and never so often that an account is locked.
 
-Order: the key asked for, the agent's keys, default keys, then the password once. At most five public keys are
-offered, because OpenSSH ends a connection after six failures (``MaxAuthTries``) and the password must still get
-its turn. A password is sent by one method only: trying keyboard-interactive after a refused password would count
-as a second failure with PAM. Passwords go to the last host only, never to a jump host.
+Order: the key asked for, the agent's keys, default keys, then the password once. At most five public keys
+are offered, because OpenSSH ends a connection after six failures (``MaxAuthTries``) and the password must
+still get its turn. A password is sent by one method only: trying keyboard-interactive after a refused password
+would count as a second failure with PAM. Passwords go to the last host only, never to a jump host.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import paramiko
@@ -26,14 +26,6 @@ from dlpx_remote.transports.ssh.session import AuthReply, Session
 from dlpx_remote.transports.ssh.target import Hop, SshTarget
 
 MOST_KEYS = 5
-
-
-@dataclass
-class Attempts:
-    """What was tried and what could not be, for the message when nothing worked."""
-
-    offered: list[str] = field(default_factory=list)
-    unusable: list[str] = field(default_factory=list)
 
 
 def authenticate(session: Session, hop: Hop, target: SshTarget, deadline: Deadline) -> str:
@@ -52,57 +44,109 @@ def authenticate(session: Session, hop: Hop, target: SshTarget, deadline: Deadli
         CredentialUnusable: a credential that was asked for by name cannot be used.
         AuthenticationFailed: nothing was accepted.
     """
-    attempts = Attempts()
-    agent = _Agent()
-    try:
-        keys = _keys(hop, target, agent, attempts, deadline)
-        first = next(keys, None)  # an unusable key is reported before the host sees any attempt
-        session.begin_authentication(deadline)
-        reply = session.auth_none(hop.user)
-        password_sent = not hop.last or target.password is None
+    with contextlib.closing(_Agent()) as agent:
+        return _Login(session, hop, target, deadline, agent=agent).complete()
+
+
+class _Login:
+    """One login: the credentials in their order, and what became of each."""
+
+    def __init__(
+        self, session: Session, hop: Hop, target: SshTarget, deadline: Deadline, *, agent: _Agent
+    ) -> None:
+        self._session = session
+        self._hop = hop
+        self._target = target
+        self._deadline = deadline
+        self._agent = agent
+        self._offered: list[str] = []
+        self._unusable: list[str] = []
+        self._password = target.password if hop.last else None
+
+    def complete(self) -> str:
+        keys = self._keys()
+        upcoming = next(keys, None)  # an unusable key is reported before the host sees any attempt
+        self._session.begin_authentication(self._deadline)
+        reply = self._session.offer_nothing(self._hop.user)
         while not reply.accepted:
             allowed = reply.allowed
-            if "publickey" in allowed and first is not None and len(attempts.offered) < MOST_KEYS:
-                label, key = first
-                attempts.offered.append(label)
-                reply = session.auth_publickey(hop.user, key)
-                first = next(keys, None)
-            elif not password_sent and {"password", "keyboard-interactive"} & set(allowed):
-                password_sent = True
-                reply = _send_password(session, hop, target, allowed, attempts, deadline)
+            if "publickey" in allowed and upcoming is not None and len(self._offered) < MOST_KEYS:
+                label, key = upcoming
+                self._offered.append(label)
+                reply = self._session.offer_key(self._hop.user, key)
+                upcoming = next(keys, None)
+            elif self._password is not None and {"password", "keyboard-interactive"} & set(allowed):
+                password, self._password = self._password, None
+                reply = self._send_password(password, allowed)
             else:
-                raise _refused(hop, target, allowed, attempts)
-        return attempts.offered[-1] if attempts.offered else "no credential asked for"
-    finally:
-        agent.close()
+                raise self._refused(allowed)
+        return self._offered[-1] if self._offered else "no credential asked for"
 
+    def _send_password(self, ask: Callable[[], str], allowed: tuple[str, ...]) -> AuthReply:
+        password = _ask(ask, self._deadline)
+        if "password" in allowed:
+            self._offered.append("the password")
+            return self._session.offer_password(self._hop.user, password)
+        self._offered.append("the password (keyboard-interactive)")
+        answers = iter([password])
 
-def _send_password(
-    session: Session,
-    hop: Hop,
-    target: SshTarget,
-    allowed: tuple[str, ...],
-    attempts: Attempts,
-    deadline: Deadline,
-) -> AuthReply:
-    assert target.password is not None
-    password = _ask(target.password, deadline)
-    if "password" in allowed:
-        attempts.offered.append("the password")
-        return session.auth_password(hop.user, password)
-    attempts.offered.append("the password (keyboard-interactive)")
-    answers = iter([password])
+        def answer(_title: str, _instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
+            if not prompts:
+                return []
+            secret = next(answers, None)
+            if secret is None or len(prompts) != 1 or prompts[0][1]:
+                # Ends the session: an invented answer would count as another wrong password.
+                raise paramiko.AuthenticationException("the host asks for more than the password")
+            return [secret]
 
-    def answer(_title: str, _instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
-        if not prompts:
-            return []
-        secret = next(answers, None)
-        if secret is None or len(prompts) != 1 or prompts[0][1]:
-            # Ends the session: an invented answer would count as another wrong password.
-            raise paramiko.AuthenticationException("the host asks for more than the password")
-        return [secret]
+        return self._session.offer_answers(self._hop.user, answer)
 
-    return session.auth_interactive(hop.user, answer)
+    def _refused(self, allowed: tuple[str, ...]) -> AuthenticationFailed:
+        name, user = self._hop.name, self._hop.user
+        methods = ", ".join(allowed) or "no method"
+        if self._offered:
+            message = f"{name} refused the login of {user} with {', '.join(self._offered)}."
+            action = "Check the user name"
+            if any("password" in offer for offer in self._offered):
+                action += ", the password (it is not tried again)"
+            if any("password" not in offer for offer in self._offered):
+                action += f", and that the public key is in ~{user}/.ssh/authorized_keys there"
+            action += f". The host accepts: {methods}."
+        else:
+            message = f"There is no credential to offer for {user} on {name}, which accepts: {methods}."
+            action = "Name a key, use an agent, or give a password."
+            if not self._hop.last and self._target.password is not None:
+                action = "The password is not sent to jump hosts: use a key or an agent there."
+        if self._unusable:
+            action += " Not usable: " + "; ".join(self._unusable) + "."
+        return AuthenticationFailed(message, action, host=self._hop.host, user=user)
+
+    def _keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
+        """Every key in its order, each once."""
+        seen: set[bytes] = set()
+        for label, key in self._all_keys():
+            if key.asbytes() not in seen:
+                seen.add(key.asbytes())
+                yield label, key
+
+    def _all_keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
+        target, hop = self._target, self._hop
+        if target.key is not None:
+            yield (
+                f"the key {target.key}",
+                load_key(Path(target.key).expanduser(), target.passphrase, hop, self._deadline),
+            )
+        if target.agent or target.default_keys:
+            required = not (target.default_keys or target.key or target.password)
+            for key in self._agent.keys(hop, required=required):
+                yield f"the agent's {key.get_name()} key {key.comment}".rstrip(), key
+        for path in hop.identity_files if target.default_keys else ():
+            if not path.exists():
+                continue
+            try:
+                yield f"the key {path}", load_key(path, None, hop, self._deadline)
+            except CredentialUnusable as error:
+                self._unusable.append(error.message.rstrip("."))
 
 
 def _ask(secret: Callable[[], str], deadline: Deadline) -> str:
@@ -113,57 +157,7 @@ def _ask(secret: Callable[[], str], deadline: Deadline) -> str:
     return value
 
 
-def _refused(
-    hop: Hop, target: SshTarget, allowed: tuple[str, ...], attempts: Attempts
-) -> AuthenticationFailed:
-    methods = ", ".join(allowed) or "no method"
-    if attempts.offered:
-        message = f"{hop.name} refused the login of {hop.user} with {', '.join(attempts.offered)}."
-        action = "Check the user name"
-        if any("password" in offer for offer in attempts.offered):
-            action += ", the password (it is not tried again)"
-        if any("password" not in offer for offer in attempts.offered):
-            action += f", and that the public key is in ~{hop.user}/.ssh/authorized_keys there"
-        action += f". The host accepts: {methods}."
-    else:
-        message = f"There is no credential to offer for {hop.user} on {hop.name}, which accepts: {methods}."
-        action = "Name a key, use an agent, or give a password."
-        if not hop.last and target.password is not None:
-            action = "The password is not sent to jump hosts: use a key or an agent there."
-    if attempts.unusable:
-        action += " Not usable: " + "; ".join(attempts.unusable) + "."
-    return AuthenticationFailed(message, action, host=hop.host, user=hop.user)
-
-
 # keys
-
-
-def _keys(
-    hop: Hop, target: SshTarget, agent: _Agent, attempts: Attempts, deadline: Deadline
-) -> Iterator[tuple[str, paramiko.PKey]]:
-    seen: set[bytes] = set()
-    if target.key is not None:
-        key = load_key(Path(target.key).expanduser(), target.passphrase, hop, deadline)
-        seen.add(key.asbytes())
-        yield f"the key {target.key}", key
-    if target.agent or target.default_keys:
-        required = target.agent and not target.default_keys and target.key is None and target.password is None
-        for agent_key in agent.keys(hop, required=required):
-            if agent_key.asbytes() not in seen:
-                seen.add(agent_key.asbytes())
-                yield f"the agent's {agent_key.get_name()} key {agent_key.comment}".rstrip(), agent_key
-    if target.default_keys:
-        for path in hop.identity_files:
-            if not path.exists():
-                continue
-            try:
-                key = load_key(path, None, hop, deadline)
-            except CredentialUnusable as error:
-                attempts.unusable.append(error.message.rstrip("."))
-                continue
-            if key.asbytes() not in seen:
-                seen.add(key.asbytes())
-                yield f"the key {path}", key
 
 
 class _Agent:
@@ -183,7 +177,7 @@ class _Agent:
                 keys = self._agent.get_keys()
                 if keys:
                     return keys
-                problem = f"The SSH agent at {place} holds no key, or does not answer."
+                problem = f"The SSH agent at {place} holds no key."
             except (paramiko.SSHException, OSError) as error:
                 problem = f"The SSH agent at {place} does not answer: {error}."
         if required:

@@ -1,11 +1,11 @@
 """The text that starts a command on the host: what is executed, what is fed to it, and how it reports back.
 
-The exec request carries one constant string that every login shell parses alike. Everything else travels over
-the channel's stdin. A *watcher* bash reads the bootstrap byte by byte (bash does so on anything that cannot
-seek, so it never swallows what follows), starts a fresh *runner* bash in a session of its own, and after it has
-ended reports its exit code on both streams. The runner slurps the rest of stdin, checks that it arrived whole,
-applies variables and home directory, reports that it starts, and evaluates the script. A connection cut while
-sending therefore never runs half a script.
+The exec request carries one constant string that every login shell parses alike. Everything else travels
+over the channel's stdin. A *watcher* bash reads the bootstrap byte by byte (bash does so on anything that
+cannot seek, so it never swallows what follows), starts a fresh *runner* bash in a session of its own, and
+reports its exit code on both streams once it has ended. The runner slurps the rest of stdin, checks that it
+arrived whole, applies variables and home directory, reports that it starts, and evaluates the script. A
+connection cut while sending therefore never runs half a script.
 
 Reports are lines ``<token>:<kind>:<value>`` with a random token per command; what precedes them is noise of
 start-up files. This module is pure text; it knows nothing of connections.
@@ -29,13 +29,41 @@ LONGEST_VARIABLE = 128 * 1024
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _OWNED_BY_BASH = frozenset(
-    "_ BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_ARGV0 BASH_CMDS BASH_COMMAND BASH_LINENO "
-    "BASH_SOURCE BASH_SUBSHELL BASH_VERSINFO DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD "
-    "LINENO PIPESTATUS PPID RANDOM SECONDS SHELLOPTS SRANDOM UID _dlpx_payload".split()
+    (
+        "_",
+        "BASHOPTS",
+        "BASHPID",
+        "BASH_ALIASES",
+        "BASH_ARGC",
+        "BASH_ARGV",
+        "BASH_ARGV0",
+        "BASH_CMDS",
+        "BASH_COMMAND",
+        "BASH_LINENO",
+        "BASH_SOURCE",
+        "BASH_SUBSHELL",
+        "BASH_VERSINFO",
+        "DIRSTACK",
+        "EPOCHREALTIME",
+        "EPOCHSECONDS",
+        "EUID",
+        "FUNCNAME",
+        "GROUPS",
+        "HISTCMD",
+        "LINENO",
+        "PIPESTATUS",
+        "PPID",
+        "RANDOM",
+        "SECONDS",
+        "SHELLOPTS",
+        "SRANDOM",
+        "UID",
+        "_dlpx_payload",
+    )
 )
 
-# The runner: LC_ALL=C makes lengths count bytes. The payload is token, length of the prelude, prelude, script,
-# token; the second token proves that nothing was cut off. The script's first line keeps number 1.
+# The runner: LC_ALL=C makes lengths count bytes. The payload is token, length of the prelude, prelude,
+# script, token; the second token proves that nothing was cut off. The script's first line keeps number 1.
 _RUNNER = (
     "LC_ALL=C; _dlpx_payload=$(exec cat <&9); "
     'if [ "${_dlpx_payload:0:32}" = "${_dlpx_payload: -32}" ]; then '
@@ -88,8 +116,8 @@ def check_variables(variables: Mapping[str, str | bytes] | None, *, linux: bool)
     """The variables as bytes, refused where a shell or the kernel could not take them.
 
     Raises:
-        InvalidCommand: a name that is no identifier or belongs to bash itself, a NUL byte, or (on Linux) a value
-            that the kernel would not pass on.
+        InvalidCommand: a name that is no identifier or belongs to bash itself, a NUL byte, or (on Linux) a
+            value that the kernel would not pass on.
     """
     checked: dict[str, bytes] = {}
     for name, value in (variables or {}).items():
@@ -143,7 +171,8 @@ def watcher(token: Token, *, login_shell: bool) -> bytes:
         f"printf '%s%s:W:%s\\n' {first} {second} $$; "
         "r=setsid; command -v setsid >/dev/null || { r=; set -m; }; "
         f"$r bash --noprofile --norc -c {arguments} 2>&8 8>&-; r=$?; "
-        f"printf '%s%s:E:%s\\n' {first} {second} $r; printf '%s%s:E:%s\\n' {first} {second} $r >&8; exit $r; }}\n"
+        f"printf '%s%s:E:%s\\n' {first} {second} $r; "
+        f"printf '%s%s:E:%s\\n' {first} {second} $r >&8; exit $r; }}\n"
     ).encode()
 
 
@@ -207,7 +236,7 @@ def kill_script(process_group: int | None, watcher_process: int) -> bytes:
 
 
 # First TERM, so that a script can tidy up; after two seconds KILL. /proc tells which processes belong to the
-# runner's session or group, also those that left the group; where there is no /proc the group alone is asked.
+# runner's session, also those that left its group; where there is no /proc the group alone is asked.
 _KILL = rb"""
 group=@GROUP@ watcher=@WATCHER@
 members() {
@@ -232,7 +261,9 @@ signal=TERM
 for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
   [ -z "$found" ] && break
   [ "$try" -ge 15 ] && signal=KILL
-  if [ "$try" = 1 ] || [ "$signal" = KILL ]; then kill -$signal -- $found; kill -CONT -- $found; fi 2>/dev/null
+  if [ "$try" = 1 ] || [ "$signal" = KILL ]; then
+    kill -$signal -- $found; kill -CONT -- $found
+  fi 2>/dev/null
   case $try in 1|2|3) sleep 0.02;; *) sleep 0.15;; esac
   found=$(members)
 done
@@ -247,7 +278,7 @@ fact user "$(id -un)"; fact uid "$(id -u)"; fact gid "$(id -g)"
 fact home "$(unset HOME; printf %s ~)"; fact shell "$SHELL"
 fact kernel "$(uname -sr)"; fact architecture "$(uname -m)"; fact hostname "$(uname -n)"
 if [ -r /etc/os-release ]; then fact operating_system "$(. /etc/os-release; printf %s "$PRETTY_NAME")"; fi
-for tool in bash sudo doas rsync expect jq setsid mount umount mount.nfs mount.nfs4 showmount sftp-server perl python3; do
+for tool in bash sudo doas rsync expect jq setsid mount umount mount.nfs mount.nfs4 showmount; do
   found=$(type -P "$tool") && fact "tool.$tool" "$found"
 done
 while read -r name; do

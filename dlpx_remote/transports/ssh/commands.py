@@ -1,7 +1,7 @@
 """One command on one channel: send it, collect both streams, and know which of the four states it is in.
 
 Not sent, sent, started, finished: :class:`Command` records how far it came, and every way it can end maps to
-exactly one result or error. It does not decide what runs (``bootstrap``) nor how it is ended (``connection``).
+one result or error. It does not decide what runs (``bootstrap``) nor how it is ended (``connection``).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal as signals
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import paramiko
 
@@ -46,14 +46,19 @@ class Limits:
     """What one command may take.
 
     Attributes:
-        deadline: for all of it.
+        total: seconds for all of it, from now; None for no limit.
         idle: seconds without a byte; None for no limit.
         max_output: bytes of both streams together.
+        deadline: when ``total`` is over.
     """
 
-    deadline: Deadline
+    total: float | None
     idle: float | None
     max_output: int
+    deadline: Deadline = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "deadline", Deadline(self.total))
 
 
 class _Stream:
@@ -226,8 +231,8 @@ class Command:
         if self.watcher is None or (self._exit_code is not None and self.process_group is None):
             raise self._no_shell()
         raise OutcomeUnknown(
-            f"The shell that watched over the script on {self._where['host']} was ended there; the script may have "
-            "run, wholly or in part.",
+            f"The shell that watched over the script on {self._where['host']} was ended there; the script may "
+            "have run, wholly or in part.",
             "Look at the host before you run it again.",
             self._said(),
             **self._where,
@@ -244,8 +249,8 @@ class Command:
                 **self._where,
             )
         return OutcomeUnknown(
-            f"The connection to {self._where['host']} was lost after the script was sent ({reason}); it may have "
-            "run, wholly, partly or not at all.",
+            f"The connection to {self._where['host']} was lost after the script was sent ({reason}); it may "
+            "have run, wholly, partly or not at all.",
             "Look at the host before you run it again.",
             self._said(),
             **self._where,

@@ -1,4 +1,4 @@
-"""Getting a session: resolve, connect, shake hands, judge the host key, log in, hop by hop, in one deadline."""
+"""Getting a session: resolve, connect, shake hands, judge the host key, log in; hop by hop, one deadline."""
 
 from __future__ import annotations
 
@@ -176,8 +176,7 @@ def _connect(addresses: list[_Address], deadline: Deadline) -> socket.socket:
         except OSError as error:
             connection.close()
             failure = error
-    assert failure is not None
-    raise failure
+    raise failure or socket.gaierror(socket.EAI_NONAME, "it has no address")
 
 
 def _tune(connection: socket.socket) -> None:

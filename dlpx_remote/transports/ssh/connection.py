@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +29,7 @@ from dlpx_remote.transports.base import (
     OutputTooLarge,
     ShellFacts,
     ShellUnavailable,
+    TransferFailed,
     TransportError,
 )
 from dlpx_remote.transports.ssh import bootstrap, files
@@ -35,7 +37,7 @@ from dlpx_remote.transports.ssh.channels import Channels
 from dlpx_remote.transports.ssh.commands import Command, Idle, Limits, TooMuchOutput
 from dlpx_remote.transports.ssh.connecting import Opened, open_sessions
 from dlpx_remote.transports.ssh.deadline import Deadline
-from dlpx_remote.transports.ssh.facts import parse_facts, utf8_locale
+from dlpx_remote.transports.ssh.facts import parse_facts
 from dlpx_remote.transports.ssh.session import SessionLost, TimeUp
 from dlpx_remote.transports.ssh.target import SshTarget
 from dlpx_remote.transports.ssh.trace import Trace, Tracer
@@ -47,22 +49,38 @@ KILL = 15.0
 """Seconds for ending a command, its grace for tidying up included."""
 
 _LOGGER = logging.getLogger("dlpx_remote.transports.ssh")
+_LOST = (paramiko.SSHException, EOFError, OSError, SessionLost)
+
+
+@dataclass(frozen=True)
+class _Invocation:
+    """What to run, and how; already checked."""
+
+    script: bytes
+    limits: Limits
+    variables: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    locale: str | None = None
+    login_shell: bool = False
+    expect: str | None = None
+    home_needed: bool = False
 
 
 def connect(
-    target: SshTarget, *, deadlines: Deadlines = Deadlines(), trace: Trace | None = None
-) -> SshConnection:  # noqa: B008
+    target: SshTarget, *, deadlines: Deadlines | None = None, trace: Trace | None = None
+) -> SshConnection:
     """Open a connection.
 
     Args:
         target: the account, and how to get in.
-        deadlines: ``connect`` covers everything until the login is complete, jump hosts included.
+        deadlines: ``connect`` covers everything until the login is complete, jump hosts included; None takes
+            the defaults.
         trace: called with every stage's start and end, from the thread that works.
 
     Raises:
         ConnectFailed: with the subclass that says where it stopped.
         InvalidRequest: target or ``ssh_config`` cannot be used.
     """
+    deadlines = deadlines or Deadlines()
     return SshConnection(target, open_sessions(target, deadlines, trace), deadlines, trace)
 
 
@@ -110,8 +128,8 @@ class SshConnection:
         """
         with self._facts_lock:
             if self._facts is None:
-                limits = Limits(Deadline(SHELL_START), None, 1 << 20)
-                result = self._execute(bootstrap.FACTS, {}, limits, home_needed=False)
+                limits = Limits(SHELL_START, None, 1 << 20)
+                result = self._execute(_Invocation(bootstrap.FACTS, limits))
                 self._facts = parse_facts(self._where["user"], result.stdout)
             return self._facts
 
@@ -135,21 +153,20 @@ class SshConnection:
             )
         data = bootstrap.check_script(script)
         total = timeout if timeout is not None else self._deadlines.total
-        limits = Limits(Deadline(total), self._deadlines.idle, max_output)
+        limits = Limits(total, self._deadlines.idle, max_output)
         facts = self.facts()
         checked = bootstrap.check_variables(variables, linux=facts.kernel.startswith("Linux"))
-        expect = self._expect(facts) if interpreter == "expect" else None
+        invocation = _Invocation(
+            data,
+            limits,
+            variables=checked,
+            locale=facts.locale,
+            login_shell=login_shell,
+            expect=self._expect(facts) if interpreter == "expect" else None,
+            home_needed=True,
+        )
         with REDACTOR.variables(checked.values()):
-            return self._execute(
-                data,
-                checked,
-                limits,
-                locale=facts.locale,
-                login_shell=login_shell,
-                expect=expect,
-                on_output=on_output,
-                seconds=total,
-            )
+            return self._execute(invocation, on_output)
 
     def put(self, source: Path, destination: str, *, mode: int = 0o600) -> None:
         """Copy a local file to ``destination`` on the host (relative to the home directory), atomically.
@@ -183,103 +200,101 @@ class SshConnection:
 
     # commands
 
-    def _execute(
-        self,
-        script: bytes,
-        variables: Mapping[str, bytes],
-        limits: Limits,
-        *,
-        locale: str | None = None,
-        login_shell: bool = False,
-        expect: str | None = None,
-        on_output: OutputCallback | None = None,
-        seconds: float | None = None,
-        home_needed: bool = True,
-        spare: bool = False,
-    ) -> CommandResult:
-        token = bootstrap.Token.new()
-        text = bootstrap.watcher(token, login_shell=login_shell) + bootstrap.payload(
-            token, script, variables, locale=locale, expect=expect, home_needed=home_needed
-        )
-        channel = self._open_channel(limits.deadline, spare=spare)
-        try:
-            command = Command(self._session, channel, token, self._where)
-            self._running.add(command)
-            try:
-                with self._tracer.stage("run", self.address) as detail:
-                    command.send(text, limits)
-                    result = command.collect(limits, on_output)
-                    detail.text = f"exit code {result.exit_code}"
-                    if self._closing.is_set() and not spare:
-                        raise CommandEnded(
-                            f"The command on {self._where['host']} was ended because the connection was closed.",
-                            killed=True,
-                            stdout=result.stdout,
-                            stderr=result.stderr,
-                            **self._where,
-                        )
-                    return result
-            except (TimeUp, TooMuchOutput) as reason:
-                raise self._ended(command, reason, limits, seconds, spare) from None
-            except TransportError:
-                raise
-            except BaseException:  # the caller's callback failed, or it was interrupted
-                self._end(command)
-                raise
-            finally:
-                self._running.discard(command)
-        finally:
-            if spare:
-                channel.close()
-            else:
-                self._channels.close(channel)
-
-    def _open_channel(self, deadline: Deadline, *, spare: bool) -> paramiko.Channel:
+    def _execute(self, invocation: _Invocation, on_output: OutputCallback | None = None) -> CommandResult:
+        """Run on a channel within the limit of channels."""
         try:
             with self._tracer.stage("channel", self.address):
-                if spare:
-                    return self._channels.open_unlimited(deadline)
-                return self._channels.open(deadline)
+                channel = self._channels.open(invocation.limits.deadline)
         except TimeUp as error:
             raise NotSent(
-                f"No free session on {self.address} in time: {self._channels.limit} commands run at once there.",
+                f"No free session on {self.address} in time: {self._channels.limit} commands run at once.",
                 "Allow more time, or raise MaxSessions on the host.",
                 **self._where,
             ) from error
-        except TransportError:
-            raise
-        except (paramiko.SSHException, EOFError, OSError, SessionLost) as error:
-            if spare:
-                raise
+        except _LOST as error:
             raise NotSent(
-                f"The connection to {self._where['host']} is closed or was lost: {str(error) or 'no reason given'}.",
+                f"The connection to {self._where['host']} is closed or was lost{_because(error)}.",
                 "Connect again.",
                 **self._where,
             ) from error
+        try:
+            return self._supervise(channel, invocation, on_output)
+        finally:
+            self._channels.close(channel)
 
-    def _ended(
-        self, command: Command, reason: Exception, limits: Limits, seconds: float | None, spare: bool
-    ) -> CommandEnded:
-        killed = False if spare else self._end(command)
+    def _supervise(
+        self, channel: paramiko.Channel, invocation: _Invocation, on_output: OutputCallback | None
+    ) -> CommandResult:
+        """Run, and end the processes on the host whenever this side gives up."""
+        token = bootstrap.Token.new()
+        command = Command(self._session, channel, token, self._where)
+        self._running.add(command)
+        try:
+            with self._tracer.stage("run", self.address) as detail:
+                result = self._converse(command, token, invocation, on_output)
+                detail.text = f"exit code {result.exit_code}"
+            if self._closing.is_set():
+                raise self._closed(result)
+            return result
+        except (TimeUp, TooMuchOutput) as reason:
+            raise self._given_up(command, reason, invocation.limits) from None
+        except TransportError:
+            raise
+        except BaseException:  # the caller's callback failed, or it was interrupted
+            self._end(command)
+            raise
+        finally:
+            self._running.discard(command)
+
+    def _converse(
+        self,
+        command: Command,
+        token: bootstrap.Token,
+        invocation: _Invocation,
+        on_output: OutputCallback | None,
+    ) -> CommandResult:
+        text = bootstrap.watcher(token, login_shell=invocation.login_shell) + bootstrap.payload(
+            token,
+            invocation.script,
+            invocation.variables,
+            locale=invocation.locale,
+            expect=invocation.expect,
+            home_needed=invocation.home_needed,
+        )
+        command.send(text, invocation.limits)
+        return command.collect(invocation.limits, on_output)
+
+    def _given_up(self, command: Command, reason: Exception, limits: Limits) -> CommandEnded:
+        killed = self._end(command)
         with contextlib.suppress(TooMuchOutput):
             command.drain(limits.max_output)
         fate = "it was ended there" if killed else "it is not confirmed that it was ended there"
         kind: type[CommandEnded] = CommandTimeout
         if isinstance(reason, TooMuchOutput):
             kind = OutputTooLarge
-            message = (
-                f"The command on {self._where['host']} wrote more than {limits.max_output} bytes; {fate}."
-            )
-            action = "Let it write less, or into a file."
+            what, action = f"wrote more than {limits.max_output} bytes", "Let it write less, or into a file."
         elif isinstance(reason, Idle):
-            message = f"The command on {self._where['host']} wrote nothing for {limits.idle:g} s; {fate}."
+            what = f"wrote nothing for {limits.idle:g} s"
             action = "Raise the idle time-out, or let it report that it works."
         else:
-            took = f"within {seconds:g} s" if seconds is not None else "in time"
-            message = f"The command on {self._where['host']} did not finish {took}; {fate}."
+            what = f"did not finish within {limits.total:g} s"
             action = "Raise the time-out, or look at the host for why it takes so long."
         return kind(
-            message, action, killed=killed, stdout=command.stdout, stderr=command.stderr, **self._where
+            f"The command on {self._where['host']} {what}; {fate}.",
+            action,
+            killed=killed,
+            stdout=command.stdout,
+            stderr=command.stderr,
+            **self._where,
+        )
+
+    def _closed(self, result: CommandResult) -> CommandEnded:
+        return CommandEnded(
+            f"The command on {self._where['host']} was ended because the connection was closed.",
+            killed=True,
+            stdout=result.stdout,
+            stderr=result.stderr,
+            **self._where,
         )
 
     def _end(self, command: Command) -> bool:
@@ -287,18 +302,26 @@ class SshConnection:
         if command.watcher is None:
             return False
         script = bootstrap.kill_script(command.process_group, command.watcher)
-        limits = Limits(Deadline(KILL), None, 1 << 16)
-        try:
-            return self._execute(script, {}, limits, home_needed=False, spare=True).stdout == b"gone\n"
-        except (paramiko.SSHException, EOFError, OSError, SessionLost, TransportError):
-            pass
+        invocation = _Invocation(script, Limits(KILL, None, 1 << 16))
+        with contextlib.suppress(TransportError, TimeUp, *_LOST):
+            return self._end_beside(invocation)
         # All sessions of this connection are in use, or it is lost: a connection of its own.
         try:
             with connect(self._target, deadlines=Deadlines(connect=KILL), trace=self._trace) as other:
-                return other._execute(script, {}, limits, home_needed=False).stdout == b"gone\n"
-        except (TransportError, paramiko.SSHException) as error:
+                return other._end_beside(invocation)
+        except (TransportError, TimeUp, *_LOST) as error:
             _LOGGER.warning("A command on %s could not be ended: %s", self.address, error)
             return False
+
+    def _end_beside(self, invocation: _Invocation) -> bool:
+        """Run the ending script on a channel outside the limit; it is not itself ended when it takes long."""
+        channel = self._channels.open_unlimited(invocation.limits.deadline)
+        try:
+            token = bootstrap.Token.new()
+            command = Command(self._session, channel, token, self._where)
+            return self._converse(command, token, invocation, None).stdout == b"gone\n"
+        finally:
+            channel.close()
 
     def _expect(self, facts: ShellFacts) -> str:
         if "expect" not in facts.tools:
@@ -310,9 +333,13 @@ class SshConnection:
         return facts.tools["expect"]
 
     @contextlib.contextmanager
-    def _transfer(self) -> contextlib._GeneratorContextManager[files.Transfer]:  # type: ignore[misc]
-        deadline = Deadline(self._deadlines.total)
-        channel = self._open_channel(deadline, spare=False)
+    def _transfer(self) -> Iterator[files.Transfer]:
+        try:
+            channel = self._channels.open(Deadline(self._deadlines.total))
+        except (TimeUp, *_LOST) as error:
+            raise TransferFailed(
+                f"No session for files on {self.address}{_because(error)}.", "Try again.", **self._where
+            ) from error
         try:
             with files.opened(self._session, channel, self._where) as transfer:
                 yield transfer
@@ -320,4 +347,6 @@ class SshConnection:
             self._channels.close(channel)
 
 
-__all__ = ["SshConnection", "connect", "utf8_locale"]
+def _because(error: BaseException) -> str:
+    text = str(error).strip().rstrip(".")
+    return f": {text}" if text else ""

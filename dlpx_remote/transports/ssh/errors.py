@@ -20,10 +20,11 @@ from dlpx_remote.transports.ssh.session import SessionLost, TimeUp
 from dlpx_remote.transports.ssh.target import Hop
 from dlpx_remote.transports.ssh.trace import Stage
 
-_NO_ANSWER = {
+_NO_ANSWER: dict[Stage, str] = {
     "resolve": "The name server did not answer.",
     "connect": "The host did not answer.",
     "handshake": "Something accepted the connection, but did not complete the SSH handshake.",
+    "host key": "The host key was not judged in time.",
     "auth": "The host did not answer the login in time.",
 }
 
@@ -43,8 +44,9 @@ def connect_error(error: BaseException, hop: Hop, stage: Stage, seconds: float) 
     named = hop.name if hop.name == hop.host else f"{hop.name} ({hop.host})"
     if isinstance(error, (TimeUp, TimeoutError)):
         return ConnectTimeout(
-            f"No connection to {named} port {hop.port} within {seconds:g} s: {_NO_ANSWER.get(stage, '')}".strip(),
-            "Check address, port and firewalls, and whether the host is overloaded; or raise the connect time-out.",
+            f"No connection to {named} port {hop.port} within {seconds:g} s: {_NO_ANSWER[stage]}",
+            "Check address, port and firewalls, and whether the host is overloaded; or raise the connect "
+            "time-out.",
             **where,
         )
     if isinstance(error, socket.gaierror):

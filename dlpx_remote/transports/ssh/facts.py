@@ -42,10 +42,11 @@ def parse_facts(login: str, output: bytes) -> ShellFacts:
 
 def utf8_locale(available: Sequence[str]) -> str | None:
     """The UTF-8 locale to use: C's where there is one, else English, else any, else None."""
-    for wanted in ("C.UTF-8", "C.utf8", "en_US.UTF-8", "en_US.utf8"):
-        if wanted in available:
+    names = [name.replace(".utf8", ".UTF-8") for name in available]  # glibc takes either, others only this
+    for wanted in ("C.UTF-8", "en_US.UTF-8"):
+        if wanted in names:
             return wanted
-    return available[0] if available else None
+    return names[0] if names else None
 
 
 def _number(text: str | None) -> int | None:

@@ -1,7 +1,7 @@
 """Known host keys: finding the entries for a host, judging the key it shows, remembering a new one.
 
-Reads OpenSSH's format (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT") itself: paramiko's reader drops markers, and the
-place of an entry is needed for messages. Knows files and bytes; opens no connection.
+Reads OpenSSH's format (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT") itself: paramiko's reader drops markers, and
+the place of an entry is needed for messages. Knows files and bytes; opens no connection.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlpx_remote.transports.base import HostKeyChanged, HostKeyError, HostKeyRevoked, HostKeyUnknown
-from dlpx_remote.transports.ssh.target import HostKeyPolicy, Hop
+from dlpx_remote.transports.ssh.target import Hop, HostKeyPolicy
 
 _LOGGER = logging.getLogger("dlpx_remote.transports.ssh")
 
@@ -54,7 +54,7 @@ def fingerprint(key: bytes) -> str:
 
 
 def known_keys(files: Iterable[Path], name: str) -> list[KnownKey]:
-    """The entries for ``name`` (a host name, or ``[host]:port``) in all ``files``; missing files have none."""
+    """The entries for ``name`` (a host name, or ``[host]:port``) in ``files``; missing files have none."""
     found = []
     for file in files:
         try:
@@ -190,8 +190,8 @@ def _changed(hop: Hop, shown: str, plain: Sequence[KnownKey]) -> HostKeyChanged:
     listed = ", ".join(f"{fingerprint(entry.key)} ({entry.kind}, {entry.place})" for entry in plain)
     return HostKeyChanged(
         f"{hop.name} showed the key {shown}, but another one is known: {listed}.",
-        "Either the host was installed anew, or somebody is in between. If you know that the new key is right, "
-        f"remove the old one: ssh-keygen -R '{hop.key_name}' -f {plain[0].file}",
+        "Either the host was installed anew, or somebody is in between. If you know that the new key is "
+        f"right, remove the old one: ssh-keygen -R '{hop.key_name}' -f {plain[0].file}",
         host=hop.host,
         user=hop.user,
         fingerprint=shown,

@@ -1,20 +1,28 @@
 """One SSH session: paramiko's ``Transport`` with what it lacks for deadlines, idle cost and honest errors.
 
-Everything that touches a private name of paramiko is in this module; ``tests/unit/transports`` pins each of them,
-so that a release that renames one fails by name.
+Everything that touches a private name of paramiko is in this module; ``tests/unit/transports`` pins each of
+them, so that a release that renames one fails by name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
-from paramiko.common import cMSG_CHANNEL_REQUEST, cMSG_SERVICE_REQUEST
+from paramiko.common import (
+    MSG_SERVICE_ACCEPT,
+    cMSG_CHANNEL_REQUEST,
+    cMSG_SERVICE_REQUEST,
+    cMSG_USERAUTH_REQUEST,
+)
+from paramiko.message import Message
 
 from dlpx_remote.transports.ssh.deadline import Deadline
 
@@ -22,6 +30,9 @@ IDLE_CHECK = 10.0
 """Seconds between two wake-ups of an idle session; paramiko's own 0.1 costs 30 % of a core at 1,000 hosts."""
 
 _LOG = "dlpx_remote.transports.ssh.wire"
+
+
+InteractiveAnswer = Callable[[str, str, list[tuple[str, bool]]], list[str]]
 
 
 class _Quieter(logging.Filter):
@@ -59,44 +70,52 @@ class AuthReply:
     allowed: tuple[str, ...] = ()
 
 
-class _Authentication(AuthOnlyHandler):  # type: ignore[misc]
+class _Authentication(AuthOnlyHandler):
     """Keeps the whole answer (paramiko drops the list of methods), and waits without losing a fast one."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, deadline: Deadline) -> None:
         super().__init__(session)
-        self.reply: AuthReply | None = None
-        self.deadline = Deadline(None)
+        self._session = session
+        self._deadline = deadline
+        self._reply: AuthReply | None = None
 
-    def send_auth_request(self, username: str, method: str, finish_message: Any = None) -> AuthReply:
+    def attempt(self, request: Callable[[], object]) -> AuthReply:
+        """Make one of the inherited ``auth_…`` requests, and give the host's answer to it."""
+        self._reply = None
+        request()
+        if self.is_authenticated():
+            return AuthReply(accepted=True)
+        if self._reply is None:
+            raise SessionLost(self._session.farewell)
+        return self._reply
+
+    def send_auth_request(
+        self, username: str, method: str, finish_message: Callable[[Message], object] | None = None
+    ) -> list[str]:
         self.auth_method = method
         self.username = username
-        self.reply = None
         # Before sending: the answer may come faster than this thread gets on.
-        self.auth_event = threading.Event()
-        message = paramiko.Message()
-        message.add_byte(paramiko.common.cMSG_USERAUTH_REQUEST)
+        answered = self.auth_event = threading.Event()
+        message = Message()
+        message.add_byte(cMSG_USERAUTH_REQUEST)
         message.add_string(username)
         message.add_string("ssh-connection")
         message.add_string(method)
         if finish_message is not None:
             finish_message(message)
-        self.transport._send_message(message)
-        self.transport.wait_for(self.auth_event, self.deadline)
-        if self.is_authenticated():
-            return AuthReply(accepted=True)
-        if self.reply is None:
-            raise SessionLost(self.transport.farewell)
-        return self.reply
+        self._session.send_now(message)
+        self._session.wait_for(answered, self._deadline)
+        return []
 
-    def _parse_userauth_failure(self, message: paramiko.Message) -> None:
+    def _parse_userauth_failure(self, message: Message) -> None:
         allowed = tuple(message.get_list())
-        self.reply = AuthReply(accepted=False, partial=message.get_boolean(), allowed=allowed)
+        self._reply = AuthReply(accepted=False, partial=message.get_boolean(), allowed=allowed)
         self.authenticated = False
         if self.auth_event is not None:
             self.auth_event.set()
 
 
-class Session(paramiko.ServiceRequestingTransport):  # type: ignore[misc]
+class Session(paramiko.Transport):
     """A session over an open socket (or channel of a jump host)."""
 
     _active_check_timeout = IDLE_CHECK
@@ -105,7 +124,10 @@ class Session(paramiko.ServiceRequestingTransport):  # type: ignore[misc]
         super().__init__(connection)
         self.set_log_channel(_LOG)
         self._service_accepted = threading.Event()
+        handlers: dict[int, Callable[[Message], None]] = cast(Any, self)._handler_table
+        handlers[MSG_SERVICE_ACCEPT] = self._note_service
         self._connection = connection
+        self._login: _Authentication | None = None
         self.farewell = ""
 
     # handshake
@@ -141,25 +163,45 @@ class Session(paramiko.ServiceRequestingTransport):  # type: ignore[misc]
 
     # authentication
 
-    def _parse_service_accept(self, message: paramiko.Message) -> None:
-        super()._parse_service_accept(message)
-        self._service_accepted.set()
-
     def begin_authentication(self, deadline: Deadline) -> None:
         """Ask for the authentication service (RFC 4253 section 10)."""
-        message = paramiko.Message()
+        self._login = _Authentication(self, deadline)
+        self.auth_handler = self._login
+        message = Message()
         message.add_byte(cMSG_SERVICE_REQUEST)
         message.add_string("ssh-userauth")
-        handler = _Authentication(self)
-        handler.deadline = deadline
-        self.auth_handler = handler
-        self._send_message(message)
+        self.send_now(message)
         self.wait_for(self._service_accepted, deadline)
 
-    def ensure_session(self) -> None:
-        """Nothing to do: ``begin_authentication`` has done it."""
+    def offer_nothing(self, user: str) -> AuthReply:
+        """Ask which methods there are; some accounts need no more. OpenSSH does not count it as a failure."""
+        login = self._logging_in()
+        return login.attempt(lambda: login.send_auth_request(user, "none"))
 
-    def _parse_disconnect(self, message: paramiko.Message) -> None:
+    def offer_key(self, user: str, key: paramiko.PKey) -> AuthReply:
+        """Sign with ``key``."""
+        login = self._logging_in()
+        return login.attempt(lambda: login.auth_publickey(user, key))
+
+    def offer_password(self, user: str, password: str) -> AuthReply:
+        """Send the password."""
+        login = self._logging_in()
+        return login.attempt(lambda: login.auth_password(user, password))
+
+    def offer_answers(self, user: str, answer: InteractiveAnswer) -> AuthReply:
+        """Let ``answer`` answer the host's questions (RFC 4256)."""
+        login = self._logging_in()
+        return login.attempt(lambda: login.auth_interactive(user, answer))
+
+    def _logging_in(self) -> _Authentication:
+        if self._login is None:
+            raise SessionLost("the login has not begun")
+        return self._login
+
+    def _note_service(self, _message: Message) -> None:
+        self._service_accepted.set()
+
+    def _parse_disconnect(self, message: Message) -> None:
         message.get_int()
         self.farewell = message.get_text()
 
@@ -170,22 +212,24 @@ class Session(paramiko.ServiceRequestingTransport):  # type: ignore[misc]
 
         ``channel.event`` is set by the answer; a refusal closes the channel.
         """
-        message = paramiko.Message()
+        message = Message()
         message.add_byte(cMSG_CHANNEL_REQUEST)
         message.add_int(channel.remote_chanid)
         message.add_string(kind)
         message.add_boolean(True)
         message.add_string(value)
-        channel._event_pending()
-        self._send_user_message(message)
+        cast(Any, channel)._event_pending()
+        cast(Any, self)._send_user_message(message)
+
+    def send_now(self, message: Message) -> None:
+        """Send, also before the login is complete."""
+        cast(Any, self)._send_message(message)
 
     def end(self) -> None:
         """End the session and its thread. Idempotent; raises nothing."""
-        try:
+        with contextlib.suppress(OSError, EOFError, AttributeError):
             # Wakes the thread out of its poll; closing alone would leave it there for IDLE_CHECK seconds.
             self._connection.shutdown(socket.SHUT_RDWR)
-        except (OSError, EOFError, AttributeError):
-            pass
         self.close()
         self._connection.close()
         if self.is_alive() and self is not threading.current_thread():
@@ -201,8 +245,8 @@ class Wakeup:
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self._event = threading.Event()
-        channel.in_buffer.set_event(self)
-        channel.in_stderr_buffer.set_event(self)
+        for buffer in (channel.in_buffer, channel.in_stderr_buffer):
+            buffer.set_event(cast(threading.Event, self))
 
     def set(self) -> None:
         """Called by paramiko's thread."""

@@ -34,8 +34,10 @@ class SshTarget:
         agent: offer the SSH agent's keys.
         password: gives the password (also for keyboard-interactive) when it is needed.
         passphrase: gives the key's passphrase when it is needed.
-        host_key_policy: ``strict`` (known keys only), ``accept-new`` (remember an unknown host's key) or ``off``.
-        fingerprint: ``SHA256:…`` that the host's key must have; overrides the policy, for the last host only.
+        host_key_policy: ``strict`` (known keys only), ``accept-new`` (remember an unknown host's key) or
+            ``off``.
+        fingerprint: ``SHA256:…`` that the host's key must have; overrides the policy, for the last host
+            only.
         known_hosts: the file of known keys that ``accept-new`` writes; None takes ``ssh_config``'s, else
             ``~/.ssh/known_hosts``. The system's file is read too.
         ssh_config: None reads ``~/.ssh/config`` and ``/etc/ssh/ssh_config``.
@@ -97,7 +99,9 @@ def hops(target: SshTarget) -> list[Hop]:
             hosts lead in a circle.
     """
     config = _read_config(target.ssh_config)
-    chain = _chain(config, target.host, target.user, target.port, target.jump, target.known_hosts, depth=0)
+    chain = _chain(
+        config, target.host, target.user, target.port, jump=target.jump, known_hosts=target.known_hosts
+    )
     last = chain[-1]
     return [*chain[:-1], Hop(**{**vars(last), "last": True})]
 
@@ -107,9 +111,10 @@ def _chain(
     name: str,
     user: str | None,
     port: int | None,
-    jump: tuple[str, ...],
+    *,
+    jump: tuple[str, ...] = (),
     known_hosts: Path | None,
-    depth: int,
+    depth: int = 0,
 ) -> list[Hop]:
     if depth > _LONGEST_CHAIN:
         raise InvalidRequest(
@@ -149,12 +154,16 @@ def _chain(
             raise InvalidRequest(
                 f"The jump host {entry!r} cannot be understood.", "Write it as user@host:port."
             )
-        host = parts["host"].strip("[]")
-        jump_port = int(parts["port"]) if parts["port"] else None
-        if place == 0:  # only the first may itself need another host; the others are reached through it
-            before += _chain(config, host, parts["user"], jump_port, (), known_hosts, depth + 1)
-        else:
-            before += _chain(config, host, parts["user"], jump_port, (), known_hosts, depth + 1)[-1:]
+        through = _chain(
+            config,
+            parts["host"].strip("[]"),
+            parts["user"],
+            int(parts["port"]) if parts["port"] else None,
+            known_hosts=known_hosts,
+            depth=depth + 1,
+        )
+        # Only the first may itself need other hosts; the others are reached through the one before.
+        before += through if place == 0 else through[-1:]
     return [*before, hop]
 
 
@@ -182,7 +191,7 @@ def _read_config(path: Path | None) -> paramiko.SSHConfig:
 
 
 def _with_includes(file: Path, depth: int) -> list[str]:
-    """The lines of ``file`` with ``Include`` replaced by what it names (ssh_config(5)); paramiko ignores it."""
+    """The lines of ``file`` with what ``Include`` names in its place (ssh_config(5)); paramiko ignores it."""
     lines: list[str] = []
     for line in file.read_text("utf-8", "replace").splitlines():
         words = line.replace("=", " ", 1).split()

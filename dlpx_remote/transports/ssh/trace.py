@@ -1,4 +1,4 @@
-"""The trace hook: every stage of a connection and of a command reports that it started, completed or failed."""
+"""The trace hook: every stage of a connection or command reports that it started, completed or failed."""
 
 from __future__ import annotations
 
