@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -83,7 +82,6 @@ class Workers:
         conversation, workers_conversation = socket.socketpair()
         life, servers_life = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         output, workers_output = os.pipe()
-        process = WorkerProcess(conversation, life, output)
         try:
             descriptors = [workers_conversation.fileno(), servers_life.fileno(), workers_output]
             with self._lock:
@@ -99,13 +97,15 @@ class Workers:
                                 f"No process for plugin code could be made: {error}."
                             ) from error
         except BaseException:
-            process.close()
+            conversation.close()
+            life.close()
+            os.close(output)
             raise
         finally:
             workers_conversation.close()
             servers_life.close()
             os.close(workers_output)
-        return process
+        return WorkerProcess(conversation, life, output)
 
     def _running_server(self) -> socket.socket:
         if self._closed:
@@ -178,8 +178,3 @@ def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
     return {"PATH": os.defpath, "LANG": "C.UTF-8", **kept}
 
-
-def close_quietly(descriptor: int) -> None:
-    """Close a descriptor that may be closed already."""
-    with contextlib.suppress(OSError):
-        os.close(descriptor)

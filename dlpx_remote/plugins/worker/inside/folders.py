@@ -8,6 +8,7 @@ Python's own namespace packages allow only the first, and lose against a package
 from __future__ import annotations
 
 import importlib.machinery
+import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -50,12 +51,13 @@ class FolderFinder(MetaPathFinder):
                 return None
             if not folder.is_dir() or any((folder / f"__init__{suffix}").exists() for suffix in _SUFFIXES):
                 return None
-            loader = _FolderLoader(fullname, str(folder / "__init__.py"))
-            spec = importlib.machinery.ModuleSpec(
-                fullname, loader, origin=str(folder / "__init__.py"), is_package=True
+            file = str(folder / "__init__.py")
+            return importlib.util.spec_from_file_location(
+                fullname,
+                file,
+                loader=_FolderLoader(fullname, file),
+                submodule_search_locations=[str(folder)],
             )
-            spec.submodule_search_locations = [str(folder)]
-            return spec
         return None
 
 

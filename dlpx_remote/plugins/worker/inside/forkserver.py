@@ -230,7 +230,8 @@ def _keep_only(conversation: int, output: int) -> None:
 
 
 def _end_session(leader: int) -> None:
-    """Kill the worker's process group and every other process of its session."""
+    """Kill a worker that is not collected yet, its process group, and the rest of its session."""
+    _send(leader, signal.SIGKILL)  # it may not have become a group leader yet
     _send(-leader, signal.SIGKILL)
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
