@@ -71,9 +71,9 @@ def report_defect(error: Exception, verbose: bool) -> Exit:
 
 def said(title: str, message: str, action: str = "", output: str = "") -> str:
     """The three parts of an error as a block of lines; empty parts are left out."""
-    lines = [f"{title}: {message}"]
-    if action:
-        lines.append(f"  Action: {action}")
+    lines = [f"{title}: {message.rstrip()}"]
+    if action.strip():
+        lines.append("  Action: " + "\n    ".join(action.strip().splitlines()))
     if output.strip():
         lines.append("  Output:")
         lines += [f"    {line}" for line in output.rstrip().splitlines()]

@@ -72,7 +72,8 @@ def add(context: typer.Context, path: PluginDirectory, output: OutputOption = Ou
         details.changed, "Added"
     )
     say(f"{done} plugin {summary.name}, build {summary.build_number} ({summary.identifier}).")
-    _print_problems(details.warnings)
+    if details.warnings:
+        say(f"It has {_tally(details.warnings)}: dlpx-remote plugin show {summary.name}")
 
 
 @commands.command("list")

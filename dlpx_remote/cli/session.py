@@ -90,9 +90,9 @@ class _Handler(logging.Handler):
 
 @contextmanager
 def logs(verbose: bool) -> Iterator[None]:
-    """The log on stderr while a command runs: warnings, or everything when ``verbose``."""
+    """The log on stderr while a command runs: errors, or everything when ``verbose``."""
     handler = _Handler()
-    handler.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    handler.setLevel(logging.DEBUG if verbose else logging.ERROR)  # what matters is said in words anyway
     handler.addFilter(RedactingFilter())
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     root, paramiko, own = (logging.getLogger(name) for name in ("", "paramiko", "dlpx_remote"))

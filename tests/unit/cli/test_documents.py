@@ -34,13 +34,18 @@ def _command_lines() -> list[tuple[str, list[str]]]:
     return lines
 
 
-def test_the_plugin_in_the_documentation_passes_its_check(command: CommandLine, files: Path) -> None:
-    plugin = files / "sqlite"
-    (plugin / "src").mkdir(parents=True)
+def write_documented_plugin(directory: Path) -> Path:
+    """The three files of the documentation's example, as a reader would write them."""
+    (directory / "src").mkdir(parents=True)
     blocks = dict(_blocks(ROOT / "docs" / "writing-a-plugin.md"))
-    (plugin / "plugin_config.yml").write_text(blocks["yaml"])
-    (plugin / "schema.json").write_text(blocks["json"])
-    (plugin / "src" / "sqlite_plugin.py").write_text(blocks["python"])
+    (directory / "plugin_config.yml").write_text(blocks["yaml"])
+    (directory / "schema.json").write_text(blocks["json"])
+    (directory / "src" / "sqlite_plugin.py").write_text(blocks["python"])
+    return directory
+
+
+def test_the_plugin_in_the_documentation_passes_its_check(command: CommandLine, files: Path) -> None:
+    plugin = write_documented_plugin(files / "sqlite")
 
     outcome = command("plugin", "check", str(plugin))
 

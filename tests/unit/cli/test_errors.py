@@ -13,6 +13,7 @@ from dlpx_remote.errors import AlreadyExists, InvalidRequest, NotFound, RemoteEr
 from dlpx_remote.plugins.problems import PluginInvalid, Problem
 from dlpx_remote.redaction import REDACTOR
 from dlpx_remote.transports import base
+from tests.secret_scan import secret as new_secret
 from tests.unit.cli.conftest import CommandLine, StubEngine, environment
 
 
@@ -84,7 +85,7 @@ def test_what_nobody_foresaw_is_called_a_defect(command: CommandLine, stub: Stub
 
 
 def test_a_stack_trace_holds_no_secret(command: CommandLine, stub: StubEngine) -> None:
-    secret = "correct-horse-battery"
+    secret = new_secret("a value in a stack trace")
     with REDACTOR.variables([secret]):
         stub.answers["environments"] = ValueError(f"cannot use {secret}")
 
@@ -96,7 +97,7 @@ def test_a_stack_trace_holds_no_secret(command: CommandLine, stub: StubEngine) -
 
 @pytest.mark.parametrize("form", ["table", "json"])
 def test_results_hold_no_secret(form: str, command: CommandLine, stub: StubEngine) -> None:
-    secret = "correct-horse-battery"
+    secret = new_secret("a value in a result")
     with REDACTOR.variables([secret]):
         stub.answers["environments"] = [environment(host=f"{secret}.example.com")]
 

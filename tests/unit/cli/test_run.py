@@ -10,6 +10,7 @@ import pytest
 
 from dlpx_remote.engine import CommandResult
 from dlpx_remote.transports.base import CommandTimeout
+from tests.secret_scan import secret
 from tests.unit.cli.conftest import CommandLine, StubEngine
 
 
@@ -88,16 +89,17 @@ def test_variables_come_from_where_the_person_says(
     command: CommandLine, stub: StubEngine, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub.answers["run"] = CommandResult(0, b"", b"")
-    secret = files / "secret"
-    secret.write_text("from-a-file-Ahzoo4ie\n")
-    secret.chmod(0o600)
-    monkeypatch.setenv("FROM_HERE", "from-the-environment-eeP5ohgh")
+    of_file, of_environment = secret("variable from a file"), secret("variable from the environment")
+    place = files / "secret"
+    place.write_text(f"{of_file}\n")
+    place.chmod(0o600)
+    monkeypatch.setenv("FROM_HERE", of_environment)
 
-    command("run", "db1", "id", "--variable-from", "A=env:FROM_HERE", "--variable-from", f"B=file:{secret}")
+    command("run", "db1", "id", "--variable-from", "A=env:FROM_HERE", "--variable-from", f"B=file:{place}")
 
     assert stub.called("run")[1]["variables"] == {
-        "A": "from-the-environment-eeP5ohgh",
-        "B": "from-a-file-Ahzoo4ie",
+        "A": of_environment,
+        "B": of_file,
     }
 
 
