@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from dlpx_remote.plugins.worker.limits import KIB, MIB
 from dlpx_remote.plugins.worker.protocol import Frame, FrameDecoder, ProtocolError, encode
@@ -62,7 +63,7 @@ class WorkerProcess:
         output: read end of the pipe that has the worker's stdout and stderr.
     """
 
-    def __init__(self, conversation: socket.socket, life: socket.socket, output: int) -> None:
+    def __init__(self, conversation: socket.socket, life: socket.socket, output: BinaryIO) -> None:
         self._conversation = conversation
         self._life = life
         self._output = output
@@ -74,7 +75,7 @@ class WorkerProcess:
         self._decoder = FrameDecoder(lambda kind: self.limit(kind))  # noqa: PLW0108 - it is set later
         conversation.setblocking(False)
         life.setblocking(False)
-        os.set_blocking(output, False)
+        os.set_blocking(output.fileno(), False)
         self._poll = select.poll()
         self._poll.register(conversation, select.POLLIN)
         self._poll.register(life, select.POLLIN)
@@ -154,7 +155,7 @@ class WorkerProcess:
         self._closed = True
         self._conversation.close()
         self._life.close()
-        os.close(self._output)
+        self._output.close()
 
     def wait_for_end(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -179,14 +180,14 @@ class WorkerProcess:
         for descriptor, _ in self._poll.poll(left * 1000):
             if descriptor == self._life.fileno():
                 self._read_life()
-            elif descriptor == self._output and not self._read_output():
+            elif descriptor == self._output.fileno() and not self._read_output():
                 with contextlib.suppress(KeyError):
                     self._poll.unregister(self._output)
 
     def _read_output(self) -> bool:
         """Take one piece of output; False when there is none, for now or for good."""
         try:
-            data = os.read(self._output, _READ)
+            data = os.read(self._output.fileno(), _READ)
         except BlockingIOError:
             return False
         if data:

@@ -81,7 +81,8 @@ class Workers:
     def _fork(self) -> WorkerProcess:
         conversation, workers_conversation = socket.socketpair()
         life, servers_life = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        output, workers_output = os.pipe()
+        output_descriptor, workers_output = os.pipe()
+        output = os.fdopen(output_descriptor, "rb", buffering=0)
         try:
             descriptors = [workers_conversation.fileno(), servers_life.fileno(), workers_output]
             with self._lock:
@@ -99,7 +100,7 @@ class Workers:
         except BaseException:
             conversation.close()
             life.close()
-            os.close(output)
+            output.close()
             raise
         finally:
             workers_conversation.close()
@@ -177,4 +178,3 @@ def _environment() -> dict[str, str]:
     """What plugin code may see of the engine's environment: nothing that could hold a secret."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
     return {"PATH": os.defpath, "LANG": "C.UTF-8", **kept}
-

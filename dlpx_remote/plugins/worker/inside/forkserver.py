@@ -102,6 +102,8 @@ class ForkServer:
     def end_everything(self) -> None:
         """End the workers and all that descends from them; bounded, in case something cannot be ended."""
         signal.set_wakeup_fd(-1)
+        for child in self._children.values():
+            self._forget_life(child)  # that it was killed here would only mislead
         for _ in range(_LAST_ROUNDS):
             self._reap()
             for child in list(self._children.values()):

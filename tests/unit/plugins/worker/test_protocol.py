@@ -59,7 +59,9 @@ def on_the_wire(header: Any, body: bytes = b"", total: int | None = None) -> byt
 
 
 @given(st.lists(frames, max_size=4), st.lists(st.integers(1, 400), min_size=1, max_size=5))
-def test_frames_arrive_as_they_were_sent_however_the_bytes_are_cut(sent: list[Frame], pieces: list[int]) -> None:
+def test_frames_arrive_as_they_were_sent_however_the_bytes_are_cut(
+    sent: list[Frame], pieces: list[int]
+) -> None:
     data = b"".join(b"".join(encode(frame)) for frame in sent)
     assert decoded(data, pieces) == sent
 
@@ -120,11 +122,13 @@ def test_what_is_no_frame_is_refused_with_the_reason(wire: bytes, complaint: str
 def test_bodies_beyond_the_limit_of_their_kind_are_refused_before_they_are_read() -> None:
     wire = on_the_wire({"kind": "result", "data": {}, "bodies": [1 << 40]}, total=1 << 40)
     decoder = FrameDecoder(lambda kind: {"result": 1000}[kind])
+    prefix = decoder.room()
+    prefix[:] = wire[:16]
+    decoder.filled(16)
+    header = decoder.room()
+    header[:] = wire[16:]
     with pytest.raises(FrameTooLarge, match="a result of 1024 GiB is more than the 1000 bytes allowed"):
-        for start in (0, 16):
-            room = decoder.room()
-            room[:] = wire[start : start + len(room)]
-            decoder.filled(len(room))
+        decoder.filled(len(header))
 
 
 def test_a_header_too_large_to_send_is_refused() -> None:

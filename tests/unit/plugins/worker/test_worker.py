@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-import os
 from pathlib import Path
 
 import pytest
@@ -59,7 +59,7 @@ def test_the_plugin_finds_its_source_directory_and_nothing_of_the_engines(
         return [RepositoryDefinition(name=text) for text in (
             os.getcwd(), sys.path[0], ",".join(sorted(os.environ)), sys.stdin.read(),
             ",".join(sorted(os.listdir("/proc/self/fd"))), str(os.getpid() == os.getpgid(0) == os.getsid(0)),
-            ",".join(sorted(name for name in sys.modules if name.startswith(("yaml", "paramiko", "sqlalchemy")))),
+            ",".join({"yaml", "paramiko", "sqlalchemy", "dlpx_remote.redaction"} & set(sys.modules)),
         )]
         """,
     )
@@ -281,7 +281,9 @@ def test_a_large_script_and_its_large_output_pass_unchanged(workers: Workers, tm
 
 
 @pytest.mark.slow
-def test_a_library_result_of_192_mib_fits_into_the_memory_of_a_worker(workers: Workers, tmp_path: Path) -> None:
+def test_a_library_result_of_192_mib_fits_into_the_memory_of_a_worker(
+    workers: Workers, tmp_path: Path
+) -> None:
     plugin = discovering(
         tmp_path,
         "text = libs.run_bash(source_connection, 'cat').stdout\n"
@@ -309,10 +311,14 @@ def test_a_library_input_beyond_the_limit_is_an_error_that_the_plugin_can_catch(
     )
     with workers.start(plugin, job="job", limits=Limits(library=1000)) as worker:
         (found,) = worker.call("discovery.repository", CONNECTED, library=Answers())
-    assert found["name"] == "too_large: The input of libs.run_bash has 2 KiB; at most 1000 bytes are possible."
+    assert (
+        found["name"] == "too_large: The input of libs.run_bash has 2 KiB; at most 1000 bytes are possible."
+    )
 
 
-def test_a_refused_library_call_is_an_error_that_the_plugin_can_catch(workers: Workers, tmp_path: Path) -> None:
+def test_a_refused_library_call_is_an_error_that_the_plugin_can_catch(
+    workers: Workers, tmp_path: Path
+) -> None:
     plugin = discovering(
         tmp_path,
         """
@@ -340,12 +346,32 @@ def test_a_library_call_while_the_plugin_is_imported_is_refused(workers: Workers
     [
         ("discovery.repository", PluginType.DIRECT, "None", "returned None, but must return a list of Repo"),
         ("discovery.repository", PluginType.DIRECT, "(1,)", "returned a tuple, but"),
-        ("discovery.repository", PluginType.DIRECT, "[SnapshotDefinition()]", "item 1 is a SnapshotDefinition"),
-        ("linked.post_snapshot", PluginType.DIRECT, "{}", "returned a dict, but must return a SnapshotDefinition"),
+        (
+            "discovery.repository",
+            PluginType.DIRECT,
+            "[SnapshotDefinition()]",
+            "item 1 is a SnapshotDefinition",
+        ),
+        (
+            "linked.post_snapshot",
+            PluginType.DIRECT,
+            "{}",
+            "returned a dict, but must return a SnapshotDefinition",
+        ),
         ("virtual.status", PluginType.DIRECT, "'ACTIVE'", "returned a str, but must return Status.ACTIVE or"),
-        ("virtual.source_size", PluginType.DIRECT, "True", "returned a bool, but must return an int of 0 or more"),
+        (
+            "virtual.source_size",
+            PluginType.DIRECT,
+            "True",
+            "returned a bool, but must return an int of 0 or more",
+        ),
         ("virtual.source_size", PluginType.DIRECT, "-5", "returned -5, but must return an int of 0 or more"),
-        ("virtual.mount_specification", PluginType.DIRECT, "[]", "returned a list, but must return a MountSpec"),
+        (
+            "virtual.mount_specification",
+            PluginType.DIRECT,
+            "[]",
+            "returned a list, but must return a MountSpec",
+        ),
         ("discovery.repository", PluginType.DIRECT, "[RepositoryDefinition('\\ud800')]", "JSON cannot hold"),
     ],
 )
@@ -404,7 +430,7 @@ def test_an_operation_that_the_plugin_lacks_is_named(workers: Workers, tmp_path:
     plugin = discovering(tmp_path, "return []")
     with (
         workers.start(plugin, job="job") as worker,
-        pytest.raises(OperationMissing, match="tried does not implement virtual.status"),
+        pytest.raises(OperationMissing, match=r"tried does not implement virtual\.status"),
     ):
         worker.call("virtual.status", {}, library=Answers())
 
@@ -418,7 +444,9 @@ def test_closed_workers_start_no_more(tmp_path: Path) -> None:
         workers.start(plugin, job="job")
 
 
-def test_an_interpreter_that_is_gone_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpreter_that_is_gone_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "no-python"))
     with Workers() as workers, pytest.raises(WorkersUnavailable, match="could not be started"):
         workers.start(discovering(tmp_path, "return []"), job="job")
@@ -436,11 +464,16 @@ def test_a_fork_server_that_cannot_start_tells_what_it_complained(
     assert "no such library" in caught.value.output
 
 
+def open_descriptors() -> int:
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_no_descriptors_are_left_open_by_a_worker(workers: Workers, tmp_path: Path) -> None:
     plugin = discovering(tmp_path, "return []")
     workers.start(plugin, job="job").close()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for _ in range(3):
         with workers.start(plugin, job="job") as worker:
             worker.inspect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
