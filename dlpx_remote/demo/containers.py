@@ -11,10 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dlpx_remote.demo.host import DemoHost, DemoHosts, DemoUnavailable, Keeping, fingerprint, make_key
+from dlpx_remote.demo.host import (
+    MAKE_TREES,
+    DemoHost,
+    DemoHosts,
+    DemoUnavailable,
+    Keeping,
+    fingerprint,
+    make_key,
+)
 from dlpx_remote.demo.share import image_recipe, shared
 
 _USER = "engine"
+_HOME = "HOME=/home/engine"
 _PORT = "127.0.0.1::22"  # on whatever port of loopback is free
 _START_LIMIT = 60.0
 _ANSWER_LIMIT = 5.0
@@ -71,6 +80,7 @@ def containers(number: int, directory: Path, keep: Keeping, say: Say) -> Iterato
             for position, container in enumerate(names, start=1):
                 _wait_for(container, recipe.READY)
                 recipe.admit(container, {}, {_USER: public})
+                _docker("exec", "--user", _USER, "--env", _HOME, container, "sh", "-c", MAKE_TREES)
                 hosts.append(
                     DemoHost(
                         f"demo{position}",

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from dlpx_remote.demo.host import Keeping
@@ -26,19 +27,32 @@ def find_programs() -> Path | None:
     return max(usable, key=_version, default=None)
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """What there is to find.
+
+    Attributes:
+        what: the rest of a sentence about it.
+        undo: shell commands that remove it, for ``--keep``.
+    """
+
+    what: str
+    undo: tuple[str, ...] = ()
+
+
 @contextmanager
-def cluster(directory: Path, keep: Keeping) -> Iterator[str]:
+def cluster(directory: Path, keep: Keeping) -> Iterator[Cluster]:
     """A running cluster in ``directory``, stopped at the end unless it is kept.
 
     It listens on a socket in that directory and on no port. The server refuses to run as root; root lends it
     the account ``postgres`` or ``nobody``.
 
     Yields:
-        One sentence about what is there, or why nothing is.
+        What is there, or why nothing is.
     """
     programs = find_programs()
     if programs is None:
-        yield "no PostgreSQL server is installed here, so there is no database to find"
+        yield Cluster("no PostgreSQL server is installed here, so there is no database to find")
         return
     directory.mkdir(mode=0o700)
     owner = _owner()
@@ -71,11 +85,11 @@ def cluster(directory: Path, keep: Keeping) -> Iterator[str]:
             directory=directory,
         )
     try:
-        yield (
-            f"a small PostgreSQL cluster of the programs in {programs}"
-            if failure is None
-            else f"PostgreSQL is installed, but a small cluster could not be made: {failure}"
-        )
+        if failure is None:
+            number = (data / "postmaster.pid").read_text().splitlines()[0]
+            yield Cluster(f"a small PostgreSQL cluster of the programs in {programs}", (f"kill {number}",))
+        else:
+            yield Cluster(f"PostgreSQL is installed, but a small cluster could not be made: {failure}")
     finally:
         if not keep and (data / "postmaster.pid").exists():
             _run(

@@ -10,6 +10,15 @@ from pathlib import Path
 
 from dlpx_remote.errors import RemoteError
 
+MAKE_TREES = """
+set -e
+mkdir -p "$HOME/shop uploads/2026" "$HOME/reports"
+echo "Uploads of the shop" > "$HOME/shop uploads/.dlpx-source"
+echo "an upload" > "$HOME/shop uploads/2026/one.txt"
+echo "Monthly reports" > "$HOME/reports/.dlpx-source"
+"""
+"""Shell script that gives the example plugin ``files`` something to find below ``$HOME``."""
+
 
 class DemoUnavailable(RemoteError):
     """No throw-away host can be made on this machine as it is."""
@@ -25,7 +34,6 @@ class DemoHost:
         address: where it listens; always this machine's loopback.
         port: a free one that was given to it.
         fingerprint: of its host key, ``SHA256:…``.
-        directory: for the engine's files on the host; None for the user's home.
     """
 
     name: str
@@ -33,7 +41,6 @@ class DemoHost:
     address: str
     port: int
     fingerprint: str
-    directory: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dlpx_remote.demo.host import DemoHost, DemoHosts, DemoUnavailable, Keeping, fingerprint, make_key
+from dlpx_remote.demo.host import (
+    MAKE_TREES,
+    DemoHost,
+    DemoHosts,
+    DemoUnavailable,
+    Keeping,
+    fingerprint,
+    make_key,
+)
 
 _ADDRESS = "127.0.0.1"
 _START_LIMIT = 10.0
@@ -84,7 +92,7 @@ def loopback_hosts(number: int, directory: Path, keep: Keeping, sshd: Path) -> I
 
     Args:
         number: how many hosts; all of them are this machine.
-        directory: an empty directory for keys, configuration and the engine's files.
+        directory: an empty directory for keys, configuration and the home directory that logins get.
         keep: asked at the end.
         sshd: the server's path.
 
@@ -101,7 +109,9 @@ def loopback_hosts(number: int, directory: Path, keep: Keeping, sshd: Path) -> I
         hosts, processes = [], []
         for position in range(1, number + 1):
             place = directory / f"host{position}"
-            place.mkdir()
+            home = place / "home"
+            home.mkdir(parents=True)
+            subprocess.run(["sh", "-c", MAKE_TREES], env={**os.environ, "HOME": str(home)}, check=True)
             public = make_key(place / "host_key")
             process, port = _start(sshd, place, authorized, account)
             processes.append(process)
@@ -113,7 +123,6 @@ def loopback_hosts(number: int, directory: Path, keep: Keeping, sshd: Path) -> I
                     _ADDRESS,
                     port,
                     fingerprint(public),
-                    str(place / "engine"),
                 )
             )
         what = f"{number} servers" if number > 1 else "an SSH server"
@@ -179,6 +188,8 @@ def _configuration(place: Path, authorized: Path, account: pwd.struct_passwd, po
         "PermitRootLogin": "prohibit-password",
         # The directory is ours alone, but lies below the world-writable one for temporary files.
         "StrictModes": "no",
+        # Whoever logs in works in a home of the demo's, not in the person's own.
+        "SetEnv": f'"HOME={place / "home"}"',
         "UsePAM": "yes" if _is_locked(account) else "no",
         "AllowTcpForwarding": "no",
         "X11Forwarding": "no",

@@ -105,7 +105,7 @@ def _hosts(choices: Choices, directory: Path, keep: Keeping, stack: ExitStack, s
     hosts = stack.enter_context(
         loopback.loopback_hosts(choices.hosts or _HOSTS_ON_LOOPBACK, place, keep, sshd)
     )
-    return DemoHosts(f"{hosts.what}, and {found}", hosts.hosts, hosts.key, hosts.undo)
+    return DemoHosts(f"{hosts.what}, and {found.what}", hosts.hosts, hosts.key, (*hosts.undo, *found.undo))
 
 
 def _tour(hosts: DemoHosts, run: Run, say: Say, state: Path) -> int:
@@ -128,8 +128,7 @@ def _tour(hosts: DemoHosts, run: Run, say: Say, state: Path) -> int:
 
 def _add(host: DemoHost, key: Path) -> list[str]:
     words = ["env", "add", host.name, "--host", host.address, "--port", str(host.port), "--user", host.user]
-    words += ["--key", str(key), "--fingerprint", host.fingerprint]
-    return words if host.directory is None else [*words, "--directory", host.directory]
+    return [*words, "--key", str(key), "--fingerprint", host.fingerprint]
 
 
 def _remove_unless(keep: Keeping, directory: Path) -> None:
