@@ -68,7 +68,7 @@ class WorkerProcess:
         self._life = life
         self._output = output
         self._closed = False
-        self.pid: int | None = None
+        self._pid: int | None = None
         self.ending: Ending | None = None
         self.on_output: Callable[[bytes], None] = lambda _: None
         self.limit: Callable[[str], int] = lambda _: _NO_LIMIT
@@ -80,6 +80,15 @@ class WorkerProcess:
         self._poll.register(conversation, select.POLLIN)
         self._poll.register(life, select.POLLIN)
         self._poll.register(output, select.POLLIN)
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number; None when it could not be made. Waits for the fork server to tell it."""
+        deadline = time.monotonic() + _END_SECONDS
+        with contextlib.suppress(TimeoutError):
+            while self._pid is None and self.ending is None and not self._closed:
+                self._wait(deadline, 0)
+        return self._pid
 
     def send(self, frame: Frame, deadline: float) -> None:
         """Send ``frame``.
@@ -203,7 +212,7 @@ class WorkerProcess:
             message = b""
         news = json.loads(message) if message else {}
         if "pid" in news:
-            self.pid = news["pid"]
+            self._pid = news["pid"]
             return
         name = signal.Signals(news["signal"]).name.removeprefix("SIG") if "signal" in news else None
         self.ending = Ending(news.get("exit"), name, news.get("refused", ""))

@@ -64,7 +64,7 @@ class Worker:
 
     @property
     def pid(self) -> int | None:
-        """The process's number, once it is known."""
+        """The process's number; None when it could not be made."""
         return self._process.pid
 
     @property
