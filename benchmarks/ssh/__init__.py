@@ -48,7 +48,7 @@ class Places:
     def far(self) -> Host:
         """The same, a long way off."""
         port = self._stack.enter_context(delayed(self.plain.host, self.plain.port, ROUND_TRIP))
-        return self._servers.at("127.0.0.1", port)
+        return self._servers.moved(self.plain, port)
 
     @cached_property
     def slow(self) -> Host:

@@ -82,21 +82,21 @@ def _rate(amount: float) -> Callable[[float], float]:
     return lambda seconds: amount / seconds
 
 
-_EVERYBODY = ("ours", "asyncssh", "paramiko", "parallel-ssh", "fabric", "pyinfra", "openssh")
-_WITH_FLEETS = ("ours", "asyncssh", "paramiko", "parallel-ssh", "pyinfra")
-_BULK = ("ours", "openssh", "asyncssh", "paramiko")
+_PEERS = ("asyncssh", "paramiko", "parallel-ssh", "fabric", "pyinfra", "openssh")
+_WITH_FLEETS = ("transport", "asyncssh", "paramiko", "parallel-ssh", "pyinfra")
+_BULK = ("transport", "openssh", "asyncssh", "paramiko")
 _MEGABYTES = _rate(BULK / 1e6)
 
 TRIALS: Sequence[Trial] = (
     Trial(
         ask={"measure": "sequential", "commands": 100, "warm_up": 5},
         place="plain",
-        contestants=_EVERYBODY,
+        contestants=("engine", *_PEERS),
         rounds=7,
         measures=(
             Measure(
                 "warm",
-                "one `true` after another, warm",
+                "one `true` after another, warm, through the engine",
                 "ms",
                 _milliseconds,
                 (Target("at most", 0.7, "asyncssh"), Target("at most", 0.1, "fabric")),
@@ -104,9 +104,24 @@ TRIALS: Sequence[Trial] = (
         ),
     ),
     Trial(
+        ask={"measure": "sequential", "commands": 100, "warm_up": 5},
+        place="plain",
+        contestants=("plugin", "engine", "transport"),
+        rounds=7,
+        measures=(
+            Measure(
+                "plugin",
+                "the same, called by plugin code in its worker",
+                "ms",
+                _milliseconds,
+                (Target("at most", 0.5, "engine", "difference"),),
+            ),
+        ),
+    ),
+    Trial(
         ask={"measure": "sequential", "commands": 10, "warm_up": 2},
         place="far",
-        contestants=_EVERYBODY,
+        contestants=("engine", *_PEERS),
         rounds=3,
         measures=(
             Measure(
@@ -121,7 +136,7 @@ TRIALS: Sequence[Trial] = (
     Trial(
         ask={"measure": "first_result", "times": 10},
         place="plain",
-        contestants=_EVERYBODY,
+        contestants=("transport", *_PEERS),
         rounds=7,
         measures=(
             Measure(
@@ -136,7 +151,7 @@ TRIALS: Sequence[Trial] = (
     Trial(
         ask={"measure": "in_flight", "commands": IN_FLIGHT, "width": 10},
         place="plain",
-        contestants=_EVERYBODY,
+        contestants=("transport", *_PEERS),
         rounds=7,
         measures=(
             Measure(
@@ -220,7 +235,7 @@ TRIALS: Sequence[Trial] = (
     Trial(
         ask={"measure": "sequential", "commands": 10, "warm_up": 2},
         place="slow",
-        contestants=_EVERYBODY,
+        contestants=("engine", *_PEERS),
         rounds=1,
         measures=(
             Measure(
@@ -235,7 +250,7 @@ TRIALS: Sequence[Trial] = (
     Trial(
         ask={"measure": "first_result", "times": 5},
         place="slow",
-        contestants=_EVERYBODY,
+        contestants=("transport", *_PEERS),
         rounds=1,
         measures=(
             Measure(

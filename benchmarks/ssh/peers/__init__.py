@@ -1,4 +1,4 @@
-"""The contestants: an adapter each, ours among them.
+"""The contestants: an adapter each, ours among them (``transport``, ``engine``, ``plugin``).
 
 An adapter uses its library the way the library's own documentation does.
 """
@@ -10,7 +10,9 @@ import importlib
 from benchmarks.ssh.peers.base import Peer
 
 PLACES = {
-    "ours": ("benchmarks.ssh.peers.ours", "Ours"),
+    "transport": ("benchmarks.ssh.peers.our_transport", "OurTransport"),
+    "engine": ("benchmarks.ssh.peers.our_engine", "OurEngine"),
+    "plugin": ("benchmarks.ssh.peers.our_plugin", "OurPlugin"),
     "asyncssh": ("benchmarks.ssh.peers.async_ssh", "AsyncSsh"),
     "parallel-ssh": ("benchmarks.ssh.peers.parallel_ssh", "ParallelSsh"),
     "fabric": ("benchmarks.ssh.peers.fabric_ssh", "FabricSsh"),

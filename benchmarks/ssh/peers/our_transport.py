@@ -1,4 +1,4 @@
-"""Ours: the SSH transport itself, without the engine above it."""
+"""Ours, from below: the SSH transport itself, without the engine above it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlpx_remote.transports.ssh import SshTarget, connect
 _MOST = 1 << 30
 
 
-class OursSession(Session):
+class TransportSession(Session):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -32,7 +32,7 @@ class OursSession(Session):
         self._connection.close()
 
 
-class Ours(BlockingPeer):
+class OurTransport(BlockingPeer):
     def open(self, host: Host) -> Session:
         target = SshTarget(
             host=host.host,
@@ -43,4 +43,4 @@ class Ours(BlockingPeer):
             ssh_config=Path(os.devnull),
             default_keys=False,
         )
-        return OursSession(connect(target))
+        return TransportSession(connect(target))
