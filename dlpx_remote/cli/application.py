@@ -107,7 +107,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _print_whatever_comes() -> None:
     """A name that the terminal's encoding cannot show must not end the command."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
             stream.reconfigure(errors="backslashreplace")
 
 

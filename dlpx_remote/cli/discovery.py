@@ -83,7 +83,7 @@ def discover(
     \b
     Example:
       dlpx-remote discover
-      dlpx-remote discover --plugin postgres db1 db2
+      dlpx-remote discover --plugin PostgreSQL db1 db2
       dlpx-remote discover --plugin ./my-plugin --host oracle@db1:2222 --host-key accept-new
     """
     if host:

@@ -118,7 +118,7 @@ def show(
 
     \b
     Example:
-      dlpx-remote plugin show postgres
+      dlpx-remote plugin show PostgreSQL
     """
     with open_engine(context) as engine:
         details = engine.plugin(name)

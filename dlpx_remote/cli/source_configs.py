@@ -43,7 +43,7 @@ def list_all(
     \b
     Example:
       dlpx-remote source-config list
-      dlpx-remote source-config list db1 --plugin postgres --output json
+      dlpx-remote source-config list db1 --plugin PostgreSQL --output json
     """
     with open_engine(context) as engine:
         names = environments or [environment.name for environment in engine.environments()]
@@ -79,8 +79,8 @@ def add(
 
     \b
     Example:
-      dlpx-remote source-config add db1 --plugin files --repository "File trees" \\
-          --parameters '{"name": "orders", "path": "/srv/orders"}'
+      dlpx-remote source-config add db1 --plugin Files --repository "Directory trees" \\
+          --parameters '{"path": "/srv/orders", "name": "orders", "foundBy": "pattern"}'
     """
     values = _read_parameters(parameters)
     with open_engine(context) as engine:

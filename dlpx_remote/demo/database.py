@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dlpx_remote.demo.host import Keeping
 
 _PLACES = ("/usr/lib/postgresql/*/bin/initdb", "/usr/pgsql-*/bin/initdb", "/usr/local/pgsql/bin/initdb")
 _LIMIT = 60.0
+_STOP_LIMIT = 5.0
 
 
 def find_programs() -> Path | None:
@@ -86,15 +88,13 @@ def cluster(directory: Path, keep: Keeping) -> Iterator[Cluster]:
         )
     try:
         if failure is None:
-            number = (data / "postmaster.pid").read_text().splitlines()[0]
+            number = _server(data)
             yield Cluster(f"a small PostgreSQL cluster of the programs in {programs}", (f"kill {number}",))
         else:
             yield Cluster(f"PostgreSQL is installed, but a small cluster could not be made: {failure}")
     finally:
-        if not keep and (data / "postmaster.pid").exists():
-            _run(
-                owner, programs / "pg_ctl", "stop", "--mode=immediate", "--pgdata", data, directory=directory
-            )
+        if not keep:
+            _stop(owner, programs, data)
 
 
 def _version(programs: Path) -> tuple[int, ...]:
@@ -112,6 +112,24 @@ def _owner() -> pwd.struct_passwd | None:
         except KeyError:
             continue
     return None
+
+
+def _server(data: Path) -> int | None:
+    """The server's process id, while it runs."""
+    try:
+        return int((data / "postmaster.pid").read_text().splitlines()[0])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _stop(owner: pwd.struct_passwd | None, programs: Path, data: Path) -> None:
+    number = _server(data)
+    if number is None:
+        return
+    _run(owner, programs / "pg_ctl", "stop", "--mode=immediate", "--pgdata", data, directory=data.parent)
+    until = time.monotonic() + _STOP_LIMIT
+    while Path(f"/proc/{number}").exists() and time.monotonic() < until:
+        time.sleep(0.02)  # pg_ctl is content when the file is gone, a moment before the process is
 
 
 def _run(owner: pwd.struct_passwd | None, *command: str | Path, directory: Path) -> str | None:
