@@ -28,7 +28,7 @@ PACKAGES = {
 }
 """Debian package by program that a test runs on this machine."""
 
-OWN_ENGINE = {"dockerd": "docker.io", "debootstrap": "debootstrap"}
+OWN_ENGINE = {"dockerd": "docker.io", "debootstrap": "debootstrap", "ip": "iproute2"}
 """What is needed besides where no Docker engine answers, or none that has or can pull an image."""
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"

@@ -137,7 +137,7 @@ _log_scan.setFormatter(logging.Formatter("%(message)s"))
 def pytest_configure() -> None:
     """Begin to look."""
     logging.getLogger().addHandler(_log_scan)
-    for name in ("dlpx_remote", "paramiko", "fabric", "sqlalchemy.engine"):
+    for name in ("dlpx_remote", "paramiko", "fabric"):
         logging.getLogger(name).setLevel(logging.DEBUG)
     _look_at_errors()
     _sampler.start()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from containers.ssh import build
+from dlpx_remote.engine import Engine
 from tests.hosts.docker_engine import DockerEngine, docker_engine
 from tests.hosts.ssh_host import SshHost, ssh_host
 
@@ -19,8 +20,7 @@ HostFactory = Callable[[int], list[SshHost]]
 class _Hosts:
     """The hosts of a session: started when first asked for, ended together."""
 
-    def __init__(self, engine: DockerEngine, image: str, stack: ExitStack) -> None:
-        self._engine = engine
+    def __init__(self, image: str, stack: ExitStack) -> None:
         self._image = image
         self._stack = stack
         self.started: dict[SshHost, frozenset[str]] = {}
@@ -35,7 +35,7 @@ class _Hosts:
     def start(self, stack: ExitStack) -> SshHost:
         """A host that ends with ``stack``."""
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="dlpx-host-"))
-        return stack.enter_context(ssh_host(self._engine, self._image, Path(directory)))
+        return stack.enter_context(ssh_host(self._image, Path(directory)))
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +52,9 @@ def ssh_image(engine_of_docker: DockerEngine) -> str:
 
 
 @pytest.fixture(scope="session")
-def _hosts(engine_of_docker: DockerEngine, ssh_image: str) -> Iterator[_Hosts]:
+def _hosts(ssh_image: str) -> Iterator[_Hosts]:
     with ExitStack() as stack:
-        yield _Hosts(engine_of_docker, ssh_image, stack)
+        yield _Hosts(ssh_image, stack)
 
 
 @pytest.fixture(scope="session")
@@ -105,3 +105,22 @@ def _tests_of(request: pytest.FixtureRequest) -> list[pytest.Function]:
         for item in request.session.items
         if isinstance(item, pytest.Function) and (item is node or node in item.iter_parents())
     ]
+
+
+@pytest.fixture
+def clean_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without keys, agent, ``known_hosts`` or ``ssh_config`` for the engine's side of a connection."""
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return home
+
+
+@pytest.fixture
+def engine(tmp_path: Path, clean_home: Path) -> Iterator[Engine]:
+    """An engine with a state of its own. What it made on a host is taken away at the end."""
+    with Engine(tmp_path / "state") as engine:
+        yield engine
+        for environment in engine.environments():
+            engine.remove_environment(environment.name)

@@ -1,7 +1,8 @@
 """The Docker engine that test hosts run on: the one that answers, else one of our own for this session.
 
-An engine of our own has its socket, data and network in one temporary directory, changes no firewall rule,
-and is gone afterwards with its containers and mounts. Containers are reached through ports on loopback.
+An engine of our own has its socket and data in one temporary directory and a network bridge of its own, and
+changes no firewall rule. It is gone afterwards with its containers and mounts. Containers are reached through
+ports on loopback.
 """
 
 from __future__ import annotations
@@ -26,11 +27,9 @@ class DockerEngine:
 
     Attributes:
         url: for ``DOCKER_HOST``; empty for the client's default.
-        network: the network that containers must join; None for the engine's default.
     """
 
     url: str
-    network: str | None = None
 
 
 class NoDockerEngine(Exception):
@@ -78,6 +77,7 @@ def _own_engine() -> Iterator[DockerEngine]:
     # Not below pytest's directory: a socket's path has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="dlpx-docker-"))
     url = f"unix://{directory}/docker.sock"
+    bridge = f"dlpx{os.getpid()}"
     log = directory / "log"
     command = [
         "dockerd",
@@ -85,27 +85,44 @@ def _own_engine() -> Iterator[DockerEngine]:
         *("--data-root", str(directory / "data")),
         *("--exec-root", str(directory / "exec")),
         *("--pidfile", str(directory / "pid")),
-        # Neither its own default bridge nor firewall rules: another engine on this machine keeps its own.
-        *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
+        # No firewall rules, and a bridge of its own: another engine on this machine keeps its own. (The
+        # obvious --bridge=none would delete that engine's bridge.)
+        *("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
+        *("--bridge", bridge),
     ]
-    with log.open("wb") as output:
+    with _bridge(bridge), log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-    network = f"dlpx-tests-{os.getpid()}"
-    try:
-        _wait_until_it_answers(process, url, log)
-        _docker(url, "network", "create", network)
-        yield DockerEngine(url, network)
-    finally:
-        if process.poll() is None:
-            _remove_everything(url, network)
-        process.terminate()
         try:
-            process.wait(_STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        _unmount_below(directory)
-        shutil.rmtree(directory)
+            _wait_until_it_answers(process, url, log)
+            yield DockerEngine(url)
+        finally:
+            if process.poll() is None:
+                _remove_containers(url)
+            process.terminate()
+            try:
+                process.wait(_STOP_LIMIT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            _unmount_below(directory)
+            shutil.rmtree(directory)
+
+
+@contextmanager
+def _bridge(name: str) -> Iterator[None]:
+    """A network bridge with addresses that no route of this machine covers."""
+    taken = {line.split()[1] for line in Path("/proc/net/route").read_text().splitlines()[1:]}
+    free = (n for n in range(1, 255) if f"00{n:02X}D50A" not in taken)  # little endian: 10.213.n.0
+    for command in (
+        ["ip", "link", "add", name, "type", "bridge"],
+        ["ip", "address", "add", f"10.213.{next(free)}.1/24", "dev", name],
+        ["ip", "link", "set", name, "up"],
+    ):
+        subprocess.run(command, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "link", "delete", name], check=True)
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -117,11 +134,10 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path
         time.sleep(0.1)
 
 
-def _remove_everything(url: str, network: str) -> None:
+def _remove_containers(url: str) -> None:
     containers = _docker(url, "ps", "--all", "--quiet").split()
     if containers:
         _docker(url, "rm", "--force", "--volumes", *containers)
-    _docker(url, "network", "rm", network)
 
 
 def _docker(url: str, *arguments: str) -> str:

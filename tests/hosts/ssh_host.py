@@ -18,7 +18,6 @@ from typing import Any
 
 from containers.ssh import build
 from dlpx_remote.environments.model import Authentication, EnvironmentSpec, SecretReference
-from tests.hosts.docker_engine import DockerEngine
 from tests.secret_scan import remember, secret
 
 PASSWORD_USERS = ("password", "plain")
@@ -118,11 +117,10 @@ class SshHost:
 
 
 @contextmanager
-def ssh_host(engine: DockerEngine, image: str, directory: Path) -> Iterator[SshHost]:
+def ssh_host(image: str, directory: Path) -> Iterator[SshHost]:
     """A host for the ``with`` block.
 
     Args:
-        engine: where the container runs.
         image: name of the built image.
         directory: empty; key and password files go there.
     """
@@ -136,8 +134,6 @@ def ssh_host(engine: DockerEngine, image: str, directory: Path) -> Iterator[SshH
     ready = LogMessageWaitStrategy(build.READY).with_poll_interval(timedelta(milliseconds=50))
     container = DockerContainer(image).waiting_for(ready.with_startup_timeout(timedelta(seconds=60)))
     container.ports["22/tcp"] = ("127.0.0.1",)  # type: ignore[assignment]  # a free port, loopback only
-    if engine.network:
-        container.with_kwargs(network=engine.network)
     with container:
         identifier = container.get_container_id()
         passwords = {user: secret(f"password of {user}") for user in PASSWORD_USERS}
