@@ -89,10 +89,10 @@ _MEGABYTES = _rate(BULK / 1e6)
 
 TRIALS: Sequence[Trial] = (
     Trial(
-        ask={"measure": "sequential", "commands": 100, "warm_up": 5},
+        ask={"measure": "sequential", "commands": 50, "warm_up": 5},
         place="plain",
         contestants=("engine", *_PEERS),
-        rounds=7,
+        rounds=5,
         measures=(
             Measure(
                 "warm",
@@ -104,10 +104,10 @@ TRIALS: Sequence[Trial] = (
         ),
     ),
     Trial(
-        ask={"measure": "sequential", "commands": 100, "warm_up": 5},
+        ask={"measure": "sequential", "commands": 50, "warm_up": 5},
         place="plain",
         contestants=("plugin", "engine", "transport"),
-        rounds=7,
+        rounds=5,
         measures=(
             Measure(
                 "plugin",
@@ -137,7 +137,7 @@ TRIALS: Sequence[Trial] = (
         ask={"measure": "first_result", "times": 10},
         place="plain",
         contestants=("transport", *_PEERS),
-        rounds=7,
+        rounds=5,
         measures=(
             Measure(
                 "connect",
@@ -152,7 +152,7 @@ TRIALS: Sequence[Trial] = (
         ask={"measure": "in_flight", "commands": IN_FLIGHT, "width": 10},
         place="plain",
         contestants=("transport", *_PEERS),
-        rounds=7,
+        rounds=5,
         measures=(
             Measure(
                 "in-flight",

@@ -12,7 +12,7 @@ from dlpx.virtualization.common import RemoteConnection
 from dlpx.virtualization.platform import Plugin
 
 WARM_UP = 5
-COMMANDS = 100
+COMMANDS = 50
 
 plugin = Plugin()
 
