@@ -18,10 +18,10 @@ schemaFile: schema.json
 manualDiscovery: {manual}
 pluginType: DIRECT
 language: PYTHON311
-buildNumber: {build}
+buildNumber: "{build}"
 """
 
-CODE = '''
+CODE = """
 import logging
 from dlpx.virtualization import libs
 from dlpx.virtualization.platform import Plugin
@@ -53,7 +53,7 @@ def find_source_configs(source_connection, repository):
 @plugin.linked.post_snapshot()
 def post_snapshot(direct_source, repository, source_config):
     return SnapshotDefinition()
-'''
+"""
 
 
 def _object(properties: dict[str, object], **more: object) -> dict[str, object]:
