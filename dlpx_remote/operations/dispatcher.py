@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from dlpx.virtualization.platform.migration_helper import migration_numbers
 from dlpx.virtualization.platform.operation_table import Operation, WhenMissing, operations_for
 from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.operations.errors import OperationMissing, PluginFailed
@@ -104,7 +105,12 @@ class Dispatcher:
         return result
 
     def migrate(
-        self, object_type: str, value: Mapping[str, Any], *, after: str | None = None
+        self,
+        object_type: str,
+        value: Mapping[str, Any],
+        *,
+        after: str | None = None,
+        timeout: float | None = None,
     ) -> tuple[dict[str, Any], str | None]:
         """Run the migrations of a stored object, in the order of their ids.
 
@@ -113,10 +119,15 @@ class Dispatcher:
                 ``snapshot``.
             value: the object as it was stored.
             after: id of the last migration that was run on it; None runs all of them.
+            timeout: seconds for each migration; None takes the limits'.
 
         Returns:
             The migrated object, which fits the plugin's schema, and the id of the last migration (``after``
             when there was nothing to run).
+
+        Raises:
+            PluginUserError, PluginFailed, WrongResult, TooLarge, OperationTimeout, WorkerDied: a migration
+                failed, or what the last one returned does not fit the schema. Nothing has been changed.
         """
         operation = self._entry(f"upgrade.{object_type}")
         migrated, last = dict(value), after
@@ -124,12 +135,13 @@ class Dispatcher:
             if found.name != operation.name or found.migration_type != "PLATFORM":
                 continue
             migration_id = str(found.migration_id)
-            if after is not None and _numbers(migration_id) <= _numbers(after):
+            if after is not None and migration_numbers(migration_id) <= migration_numbers(after):
                 continue
             migrated = self._running_worker().call(
                 operation.name,
                 {operation.arguments[0].name: migrated},
                 library=self._library,
+                timeout=timeout,
                 migration=("PLATFORM", migration_id),
             )
             last = migration_id
@@ -181,10 +193,3 @@ class Dispatcher:
             plugin=self._plugin.config.name,
             operation=operation.name,
         )
-
-
-def _numbers(migration_id: str) -> tuple[int, ...]:
-    numbers = [int(number) for number in migration_id.split(".")]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)

@@ -41,7 +41,7 @@ from dlpx_remote.plugins.worker.limits import Limits, size_in_words
 from dlpx_remote.redaction import REDACTOR, redact
 from dlpx_remote.transports.base import (
     AuthenticationFailed,
-    CommandTimeout,
+    CommandEnded,
     ConnectFailed,
     Connection,
     CredentialUnusable,
@@ -55,7 +55,7 @@ from dlpx_remote.transports.base import (
     TransportError,
 )
 
-_LOG = logging.getLogger("dlpx_remote.plugin")
+_LOG = logging.getLogger("dlpx_remote.library")
 _WINDOWS = "WINDOWS_"
 _INTERPRETERS: dict[str, Literal["bash", "expect", "powershell"]] = {
     "run_bash": "bash",
@@ -72,7 +72,7 @@ _IDS: tuple[tuple[type[TransportError], str], ...] = (  # the first that fits co
     (ShellUnavailable, "shell_unavailable"),
     (HomeDirectoryMissing, "home_missing"),
     (OutputTooLarge, "too_large"),
-    (CommandTimeout, "timeout"),
+    (CommandEnded, "timeout"),
     (OutcomeUnknown, "outcome_unknown"),
     (TransportError, "transport_failed"),
 )
