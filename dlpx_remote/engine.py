@@ -126,7 +126,11 @@ class Engine:
     ) -> None:
         directory = (state or default_state()).expanduser().absolute()
         self._store = Store(directory, database)
-        self._log = EngineLog(directory / "log")
+        try:
+            self._log = EngineLog(directory / "log")
+        except RemoteError:
+            self._store.close()
+            raise
         self._warn = _warning(on_warning)
         self._registry = Registry(self._store)
         self._inventory = Inventory(self._store)
@@ -232,6 +236,7 @@ class Engine:
         """``run_bash`` on an environment, by hand."""
         known = self._registry.get(environment)
         connection = self._connections.connection(known.reference, user_by_name(known, user).reference)
+        _LOG.debug("run on %s: %s", connection.address, script)
         return connection.run(script, variables=variables, login_shell=login_shell, timeout=timeout)
 
     # plugins

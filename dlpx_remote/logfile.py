@@ -8,11 +8,16 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO
 
+from dlpx_remote.errors import RemoteError
 from dlpx_remote.redaction import RedactingFilter
 
 _SIZE = 10 * 1024 * 1024  # bytes of one file
 _FILES = 5
 _FORMAT = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+
+
+class LogUnusable(RemoteError):
+    """The engine's log cannot be written."""
 
 
 class EngineLog:
@@ -21,10 +26,19 @@ class EngineLog:
     Args:
         directory: made with mode 0700 when missing.
         level: of what is written; command texts are at the debug level.
+
+    Raises:
+        LogUnusable: the directory cannot be made.
     """
 
     def __init__(self, directory: Path, level: int = logging.INFO) -> None:
-        directory.mkdir(mode=0o700, exist_ok=True)
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise LogUnusable(
+                f"The log directory {directory} cannot be used: {error.strerror}.",
+                "Move away what is in its place.",
+            ) from error
         self._logger = logging.getLogger("dlpx_remote")
         self._handler = _PrivateFile(
             directory / "engine.log", maxBytes=_SIZE, backupCount=_FILES - 1, delay=True

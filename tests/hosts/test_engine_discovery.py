@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -352,7 +354,7 @@ def test_discoveries_of_several_processes_at_once_lose_nothing(
 def test_an_interrupt_ends_plugins_and_connections(spec: EnvironmentSpec, data: Path, tmp_path: Path) -> None:
     """The person presses Ctrl-C while a plugin hangs and another waits for its host."""
     hanging = CODE.replace("    scratch = source", "    import time; time.sleep(600)\n    scratch = source")
-    waiting = CODE.replace("'test -w", "'sleep 600; test -w")
+    waiting = CODE.replace("'test -w", "'sleep 86413; test -w")
     with Engine(tmp_path / "state") as engine:
         engine.add_environment(spec)
         engine.add_plugin(write_plugin(tmp_path / "hanging", data, name="hanging", code=hanging))
@@ -384,6 +386,20 @@ def test_an_interrupt_ends_plugins_and_connections(spec: EnvironmentSpec, data: 
     assert process.returncode != 0
     assert "KeyboardInterrupt" in errors
     assert "Exception in thread" not in errors
+    until = time.monotonic() + 30
+    while _running(b"86413") and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not _running(b"86413")  # nothing is left on the host
+
+
+def _running(argument: bytes) -> list[bytes]:
+    """Command lines of processes that have ``argument``, as its own word."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = file.read_bytes().split(b"\0")
+            found += [b" ".join(words)] if argument in words else []
+    return found
 
 
 def test_plugins_reach_their_scratch_directory_and_see_no_secret(

@@ -19,6 +19,7 @@ from dlpx_remote.engine import (
     InvalidRequest,
     NotFound,
     PluginInvalid,
+    RemoteError,
     SecretReference,
     check_plugin,
     discover_once,
@@ -64,6 +65,14 @@ def test_without_the_variable_the_state_is_in_the_users_data_directory(
     with Engine():
         pass
     assert (tmp_path / "data" / "dlpx-remote" / "state.db").exists()
+
+
+def test_a_log_that_cannot_be_written_is_told(state: Path) -> None:
+    Engine(state).close()
+    (state / "log").rmdir()
+    (state / "log").write_text("in the way")
+    with pytest.raises(RemoteError, match=r"log directory .* cannot be used: File exists"):
+        Engine(state)
 
 
 def test_closing_twice_is_once(state: Path) -> None:
@@ -133,6 +142,14 @@ def test_windows_environments_can_be_kept_but_not_reached_yet(engine: Engine) ->
         engine.run("win", "Get-Date")
     with pytest.raises(TransportMissing):
         engine.test_environment("win")
+
+
+def test_a_windows_environment_fails_its_part_of_a_discovery(engine: Engine, tmp_path: Path) -> None:
+    engine.add_environment(EnvironmentSpec("win", "win1", user="anna", host_type=HostType.WINDOWS))
+    engine.add_plugin(write_plugin(tmp_path / "windows", tmp_path, host_type="WINDOWS"))
+    (result,) = engine.discover().results
+    assert result.failure is not None
+    assert result.failure.kind == "TransportMissing"
 
 
 # plugins
