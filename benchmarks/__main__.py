@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Protocol
@@ -64,4 +65,6 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
+    # An orderly end for whoever stops it: servers that it started must not stay.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())
