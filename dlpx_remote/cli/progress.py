@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -16,16 +18,19 @@ if TYPE_CHECKING:
 
 _PATIENCE = 1.0
 _SHOWN_AT_ONCE = 3
+_running: list[DiscoveryProgress] = []
 
 
 class DiscoveryProgress:
     """Call it with the events of a discovery; it shows one line while the ``with`` block runs."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._working: dict[str, str] = {}
         self._finished = 0
         self._failed = 0
+        self._wanted = False
+        self._hidden = 0
         self._status: Status | None = None
         self._timer = threading.Timer(_PATIENCE, self._appear)
         self._timer.daemon = True
@@ -33,8 +38,7 @@ class DiscoveryProgress:
     def __call__(self, event: DiscoveryEvent) -> None:
         with self._lock:
             if event.stage in ("connecting", "discovering"):
-                what = f"{event.environment}: {event.plugin or event.stage}"
-                self._working[event.environment] = f"{what} {event.detail}".rstrip()
+                self._working[event.environment] = f"{event.environment}: {event.plugin or event.stage}"
             else:
                 self._working.pop(event.environment, None)
                 self._finished += event.stage == "finished"
@@ -43,6 +47,7 @@ class DiscoveryProgress:
                 self._status.update(self._line())
 
     def __enter__(self) -> Self:
+        _running.append(self)
         if sys.stderr.isatty():
             self._timer.start()
         return self
@@ -50,25 +55,59 @@ class DiscoveryProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _running.remove(self)
         self._timer.cancel()
         with self._lock:
-            self._timer = threading.Timer(_PATIENCE, lambda: None)
-            if self._status is not None:
-                self._status.stop()
-                self._status = None
+            self._hidden += 1  # a timer that went off just now finds itself too late
+            self._redraw()
+
+    def hide(self) -> None:
+        """Take the line away until :meth:`show`; calls may nest."""
+        with self._lock:
+            self._hidden += 1
+            self._redraw()
+
+    def show(self) -> None:
+        """Undo one :meth:`hide`."""
+        with self._lock:
+            self._hidden -= 1
+            self._redraw()
 
     def _appear(self) -> None:
-        from rich.console import Console
-        from rich.status import Status
-
         with self._lock:
-            console = Console(file=sys.stderr, highlight=False, markup=False)
-            self._status = Status(self._line(), console=console)
+            self._wanted = True
+            self._redraw()
+
+    def _redraw(self) -> None:
+        visible = self._wanted and not self._hidden
+        if visible and self._status is None:
+            from rich.console import Console
+            from rich.status import Status
+
+            self._status = Status(self._line(), console=Console(file=sys.stderr, highlight=False))
             self._status.start()
+        elif not visible and self._status is not None:
+            self._status.stop()
+            self._status = None
 
     def _line(self) -> str:
+        from rich.markup import escape
+
         working = list(self._working.values())
         more = f" and {len(working) - _SHOWN_AT_ONCE} more" if len(working) > _SHOWN_AT_ONCE else ""
         now = ", ".join(working[:_SHOWN_AT_ONCE]) + more
         failed = f", {self._failed} failed" if self._failed else ""
-        return plain(f"Discovering: {self._finished} finished{failed}. {now}").replace("[", "\\[")
+        return escape(plain(f"Discovering: {self._finished} finished{failed}. {now}"))
+
+
+@contextmanager
+def hidden_progress() -> Iterator[None]:
+    """Nothing is drawn while a person is asked something."""
+    shown = list(_running)
+    for progress in shown:
+        progress.hide()
+    try:
+        yield
+    finally:
+        for progress in shown:
+            progress.show()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from dlpx_remote.cli.output import complain, plain, warn
+from dlpx_remote.cli.progress import hidden_progress
 from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.redaction import RedactingFilter
 
@@ -57,7 +58,7 @@ def ask_secret(question: str) -> str:
     """
     import getpass
 
-    with _one_question_at_a_time:
+    with _one_question_at_a_time, hidden_progress():
         if not _has_terminal():
             raise InvalidRequest(
                 f"There is no terminal to ask at: {plain(question)}",

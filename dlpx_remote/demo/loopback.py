@@ -71,8 +71,13 @@ def install_sshd(say: Say) -> None:
                 )
 
 
-def require_sshd(install_missing: bool, say: Say) -> Path:
+def require_sshd(install_missing: bool, why: str, say: Say) -> Path:
     """The server's path, installed first where that was asked for.
+
+    Args:
+        install_missing: install it where it is missing.
+        why: why it is needed at all, for the message.
+        say: told what takes long.
 
     Raises:
         DemoUnavailable: it is not there; the action says how to get it.
@@ -82,7 +87,7 @@ def require_sshd(install_missing: bool, say: Say) -> Path:
         install_sshd(say)
         found = find_sshd()
     if found is None:
-        raise _missing("No Docker engine answers either.")
+        raise _missing(why)
     return found
 
 
@@ -136,12 +141,18 @@ def loopback_hosts(number: int, directory: Path, keep: Keeping, sshd: Path) -> I
 
 def _account() -> pwd.struct_passwd:
     try:
-        return pwd.getpwuid(os.geteuid())
+        account = pwd.getpwuid(os.geteuid())
     except KeyError:
         raise DemoUnavailable(
             f"The user id {os.geteuid()} has no account, so nobody can log in as it.",
             "Run the demo as a user of /etc/passwd.",
         ) from None
+    if Path(account.pw_shell).name in ("nologin", "false"):
+        raise DemoUnavailable(
+            f"The account {account.pw_name} has no login shell ({account.pw_shell}).",
+            "Run the demo as a user who may log in.",
+        )
+    return account
 
 
 def _start(
@@ -278,7 +289,7 @@ def _no_service_starts() -> Iterator[None]:
 
 def _missing(why: str) -> DemoUnavailable:
     return DemoUnavailable(
-        f"OpenSSH's server is needed for a host on loopback, and there is none. {why}",
+        f"OpenSSH's server is needed for a host on loopback, and there is none. {why}".rstrip(),
         "Install it (Debian, Ubuntu: apt-get install openssh-server; Fedora: dnf install openssh-server; "
         "as root on Debian and Ubuntu, dlpx-remote demo --install-missing does it), or start Docker.",
     )

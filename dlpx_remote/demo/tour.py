@@ -100,7 +100,8 @@ def _hosts(choices: Choices, directory: Path, keep: Keeping, stack: ExitStack, s
             say("Taking a host on loopback instead.")
             shutil.rmtree(place)
             place.mkdir(mode=0o711)
-    sshd = loopback.require_sshd(choices.install_missing, say)
+    why = "" if choices.loopback else "No Docker engine can be used either."
+    sshd = loopback.require_sshd(choices.install_missing, why, say)
     found = stack.enter_context(database.cluster(directory / "postgresql", keep))
     hosts = stack.enter_context(
         loopback.loopback_hosts(choices.hosts or _HOSTS_ON_LOOPBACK, place, keep, sshd)
