@@ -29,7 +29,7 @@ _PIECES_UNDERWAY = 64
 
 @dataclass(frozen=True)
 class Fault:
-    """What is to happen once ``offset`` bytes have passed in ``direction``; ``corrupt`` hits the next byte."""
+    """What happens after ``offset`` bytes have passed in ``direction``; ``corrupt`` hits the next byte."""
 
     kind: Kind
     direction: Direction
