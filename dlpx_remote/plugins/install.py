@@ -70,6 +70,7 @@ def _copy(plugin: Plugin, target: Path) -> None:
         source = work / plugin.config.source_directory.relative_to(plugin.directory)
         source.mkdir(parents=True, exist_ok=True)
         for copied, _, _ in os.walk(work, topdown=False):
+            Path(copied).chmod(0o700)
             _flush(Path(copied))
         try:
             work.rename(target)

@@ -56,7 +56,7 @@ class SchemaCheck:
         except RecursionError:
             self._error("The schema is nested too deeply.", "", ())
             return
-        if self._schema.get("type", "object") != "object":
+        if sound and self._schema.get("type", "object") != "object":
             self._error(
                 f"The definition must have `type` object, not {self._schema['type']!r}.",
                 "Put the value into a property.",

@@ -265,9 +265,10 @@ class _Decoration:
         group, _, attribute = self._name.partition(".")
         of_group = [entry for entry in _NAMES if entry.startswith(f"{group}.")]
         inside = nearest(attribute, [name.partition(".")[2] for name in of_group])
-        near = f"{group}.{inside}" if inside else nearest(self._name, _NAMES)
+        # Without a group the first operation of that name is meant.
+        near = next((name for name in _NAMES if name.endswith(f".{self._name}")), None)
         if near is None:
-            near = next((name for name in _NAMES if name.endswith(f".{self._name}")), None)
+            near = f"{group}.{inside}" if inside else nearest(self._name, _NAMES)
         if near is not None:
             self._reading.result.meant.add(near)
             hint = f"Did you mean `@{self._plugin}.{near}()`?"
