@@ -19,9 +19,11 @@ from dlpx_remote.environments.model import Environment, EnvironmentUser, HostTyp
 from dlpx_remote.environments.secrets import Secrets
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.transports.base import AuthenticationFailed, Connection, Deadlines
-from dlpx_remote.transports.ssh.target import SshTarget
+from dlpx_remote.transports.ssh.target import SshTarget, hops
 
 _LOG = logging.getLogger(__name__)
+_HANDSHAKES = 4
+"""At once to one server: OpenSSH drops new ones at random from ten unauthenticated ones on (MaxStartups)."""
 
 Lookup = Callable[[str, str], tuple[Environment, EnvironmentUser]]
 """Environment and user by their references; raises NotFound."""
@@ -66,6 +68,7 @@ class Connections:
         self._connect = open_connection or partial(_connect, deadlines=deadlines)
         self._lock = threading.Lock()
         self._slots: dict[tuple[str, str], _Slot] = {}
+        self._gates: dict[tuple[str, int], threading.Semaphore] = {}
         self._warned: set[str] = set()
         self._closed = False
 
@@ -158,7 +161,8 @@ class Connections:
         target = self.target(environment, user)
         self._warn_of(environment)
         try:
-            connection = self._connect(target)
+            with self._gate(target):
+                connection = self._connect(target)
         except AuthenticationFailed as error:
             slot.refused = error
             raise
@@ -169,6 +173,12 @@ class Connections:
             raise ConnectionsClosed("The engine was closed while it connected.")
         _LOG.info("connected to %s for the environment %s", connection.address, environment.name)
         return connection
+
+    def _gate(self, target: SshTarget) -> threading.Semaphore:
+        """Lets few handshakes at once through to one server, be it the host or a jump host before many."""
+        first = hops(target)[0]
+        with self._lock:
+            return self._gates.setdefault((first.host, first.port), threading.Semaphore(_HANDSHAKES))
 
     def _warn_of(self, environment: Environment) -> None:
         if environment.host_key != "off" or environment.fingerprint is not None:

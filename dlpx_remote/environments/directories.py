@@ -14,7 +14,7 @@ from dlpx_remote.errors import RemoteError
 from dlpx_remote.transports.base import CommandResult, Connection
 
 DEFAULT_NAME = ".dlpx-remote"
-_TIMEOUT = 60.0  # seconds; a home on a dead network file system must not hold everything up
+_TIMEOUT = 120.0  # seconds; a home on a dead network file system must not hold everything up
 
 
 class DirectoryUnusable(RemoteError):

@@ -129,6 +129,40 @@ def test_a_slow_host_holds_up_nobody_else(host: Host, tmp_path: Path) -> None:
         slow.join()
 
 
+@pytest.mark.parametrize("jump", [(), ("bob@gate:2222",)])
+def test_few_handshakes_reach_one_server_at_once(host: Host, jump: tuple[str, ...]) -> None:
+    """Sixteen environments on one host, or behind one jump host; the server would drop some of sixteen."""
+    lock, inside, most = threading.Lock(), 0, 0
+    opened = host.connect
+
+    def connect(target: SshTarget) -> LocalConnection:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        threading.Event().wait(0.01)
+        with lock:
+            inside -= 1
+        return opened(target)
+
+    host.connect = connect  # type: ignore[method-assign]
+    at = {"jump": jump} if jump else {"host": "one.example.com"}
+    with make(host, *(environment(number, **at) for number in range(1, 17))) as connections:
+        threads = [
+            threading.Thread(
+                target=connections.connection,
+                args=(f"UNIX_HOST_ENVIRONMENT-{number}", f"HOST_USER-{number}0"),
+            )
+            for number in range(1, 17)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(host.opened) == 16
+    assert most <= 4
+
+
 def test_the_target_is_made_of_what_is_configured(host: Host, tmp_path: Path) -> None:
     authentication = Authentication(
         key="/keys/id",
