@@ -108,7 +108,9 @@ def raw(stdout: bytes, stderr: bytes) -> None:
     try:
         for stream, data in ((sys.stdout, stdout), (sys.stderr, stderr)):
             stream.flush()
-            stream.buffer.write(data)
+            rest = memoryview(data)
+            while rest:  # where Python was told not to buffer, a write may take only a part
+                rest = rest[stream.buffer.write(rest) :]
             stream.flush()
     except BrokenPipeError:
         raise ReaderGone from None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,47 @@ def test_output_passes_byte_for_byte_and_the_exit_code_is_the_scripts(
     arguments, options = stub.called("run")
     assert arguments == ("db1", "anything")
     assert options == {"user": None, "variables": {}, "login_shell": False, "timeout": None}
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_larger_than_a_pipe_arrives_whole(unbuffered: str) -> None:
+    program = "from dlpx_remote.cli.output import raw; raw(b'12345678' * 1_000_000, b'')"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    ) as process:
+        assert process.stdout is not None
+        received = len(process.stdout.read())
+
+    assert (process.returncode, received) == (0, 8_000_000)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_enough_is_no_error(unbuffered: str) -> None:
+    program = (
+        "from dlpx_remote import engine; from dlpx_remote.cli import main\n"
+        "class Stub:\n"
+        "    def __init__(self, *_, **__): pass\n"
+        "    def __enter__(self): return self\n"
+        "    def __exit__(self, *_): pass\n"
+        "    def run(self, *_, **__): return engine.CommandResult(0, b'line' * 1_000_000, b'')\n"
+        "engine.Engine = Stub\n"
+        "raise SystemExit(main(['run', 'db1', 'anything']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(4)
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert (process.returncode, said) == (141, b"")
 
 
 def test_options_reach_the_engine(command: CommandLine, stub: StubEngine) -> None:
