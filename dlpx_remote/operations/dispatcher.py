@@ -68,13 +68,13 @@ class Dispatcher:
             self._worker = None
         self._library.close()
 
-    def inspect(self) -> Inspection:
-        """What the plugin implements."""
-        return self._running_worker().inspect()
+    def inspect(self, timeout: float | None = None) -> Inspection:
+        """What the plugin implements; ``timeout`` in seconds, None takes the limits'."""
+        return self._running_worker().inspect(timeout)
 
-    def implements(self, operation_name: str) -> bool:
+    def implements(self, operation_name: str, timeout: float | None = None) -> bool:
         """Whether the plugin has a function for the operation."""
-        return self._usable_inspection(operation_name).operation(operation_name) is not None
+        return self._usable_inspection(operation_name, timeout).operation(operation_name) is not None
 
     def run(self, operation_name: str, /, *, timeout: float | None = None, **arguments: Any) -> Any:
         """Run one plugin operation.
@@ -96,7 +96,7 @@ class Dispatcher:
         """
         operation = self._entry(operation_name)
         check_arguments(self._plugin, operation, arguments)
-        if not self.implements(operation_name):
+        if not self.implements(operation_name, timeout):
             return self._without(operation)
         result = self._running_worker().call(
             operation_name, arguments, library=self._library, timeout=timeout
@@ -131,7 +131,7 @@ class Dispatcher:
         """
         operation = self._entry(f"upgrade.{object_type}")
         migrated, last = dict(value), after
-        for found in self._usable_inspection(operation.name).operations:
+        for found in self._usable_inspection(operation.name, timeout).operations:
             if found.name != operation.name or found.migration_type != "PLATFORM":
                 continue
             migration_id = str(found.migration_id)
@@ -165,8 +165,8 @@ class Dispatcher:
             )
         return self._worker
 
-    def _usable_inspection(self, operation_name: str) -> Inspection:
-        inspection = self.inspect()
+    def _usable_inspection(self, operation_name: str, timeout: float | None) -> Inspection:
+        inspection = self.inspect(timeout)
         if inspection.import_failed:
             problem = inspection.errors[0]
             raise PluginFailed(

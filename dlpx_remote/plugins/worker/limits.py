@@ -9,6 +9,9 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+EXIT_NO_MEMORY = 71
+"""Exit code of a worker that had not even the memory left to say so."""
+
 
 @dataclass(frozen=True)
 class Limits:

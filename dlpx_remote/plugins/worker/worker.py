@@ -22,7 +22,7 @@ from dlpx_remote.plugins.worker.errors import (
 )
 from dlpx_remote.plugins.worker.inspection import Inspection
 from dlpx_remote.plugins.worker.library import LibraryCall, LibraryHandler, LibraryRefusal
-from dlpx_remote.plugins.worker.limits import KIB, MIB, Limits, size_in_words
+from dlpx_remote.plugins.worker.limits import EXIT_NO_MEMORY, KIB, MIB, Limits, size_in_words
 from dlpx_remote.plugins.worker.logs import LogCallback, PluginLog
 from dlpx_remote.plugins.worker.process import ConversationBroken, WorkerProcess
 from dlpx_remote.plugins.worker.protocol import Frame, FrameTooLarge, ProtocolError
@@ -262,6 +262,8 @@ class Worker:
             self._process.wait_for_end(0.5)
             was_alive = self.alive
         ending = self._process.end()
+        if not was_alive and ending.exit_code == EXIT_NO_MEMORY:
+            return self._no_memory("MemoryError", "")
         how = f"broke off ({reason}) and was ended" if was_alive else str(ending)
         action = {
             "KILL": "Perhaps this machine ran out of memory; its kernel log would say so.",
@@ -286,6 +288,18 @@ class Worker:
             "The plugin must return less.",
             plugin=self._name,
             operation=self._operation,
+        )
+
+    def _no_memory(self, kind: str, output: str) -> PluginFailed:
+        limit = self._limits.memory
+        allowed = "" if limit is None else f": its process may use {size_in_words(limit)}"
+        return PluginFailed(
+            f"{self._subject} ran out of memory{allowed}.",
+            _AUTHOR,
+            output,
+            plugin=self._name,
+            operation=self._operation,
+            kind=kind,
         )
 
     def _failure(self, frame: Frame) -> PluginError:
@@ -322,18 +336,7 @@ class Worker:
                 kind=kind,
             )
         if reason == "no_memory":
-            allowed = (
-                "this machine has" if self._limits.memory is None else size_in_words(self._limits.memory)
-            )
-            return PluginFailed(
-                f"{self._subject} ran out of memory: its process may use what {allowed}."
-                if self._limits.memory is None
-                else f"{self._subject} ran out of memory: its process may use {allowed}.",
-                _AUTHOR,
-                output,
-                **names,
-                kind=kind,
-            )
+            return self._no_memory(kind, output)
         return PluginFailed(
             f"{self._subject} failed: {_one_line(kind, text)}", _AUTHOR, output, **names, kind=kind
         )

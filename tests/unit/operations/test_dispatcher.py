@@ -223,7 +223,7 @@ def test_an_entry_point_that_cannot_be_imported_is_a_problem_with_its_place_and_
         (problem,) = made.inspect().errors
         assert message in problem.message
         assert (problem.file, problem.line) == place
-        assert place[1] is None or "Traceback" in problem.hint
+        assert place[1] is None or f'{place[0]}", line {place[1]}' in problem.hint
         with pytest.raises(PluginFailed, match="tried cannot be used") as caught:
             made.run("discovery.repository", source_connection=CONNECTION)
         assert message in caught.value.message

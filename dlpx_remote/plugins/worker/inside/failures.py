@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import traceback
+from pathlib import Path
 
 from dlpx_remote.plugins.worker.limits import size_in_words
 from dlpx_remote.plugins.worker.protocol import Frame
 
-_OURS = ("/dlpx_remote/plugins/worker/inside/", "/dlpx/virtualization/", "<frozen importlib")
+_IMPORTING = ("<frozen importlib", "/importlib/__init__.py")
+_NOT_THE_PLUGINS = (*_IMPORTING, str(Path(__file__).parents[2]), "/dlpx/virtualization/")
 _MAX_CHAIN = 20
 _MAX_TRACE_LINES = 400
 
@@ -69,7 +71,8 @@ def frame(error: BaseException, limit: int, operator_error: type[BaseException] 
     try:
         return _frame(error, limit, operator_error)
     except BaseException:  # no memory, or an exception made to be undescribable
-        return Frame("failed", {"reason": "exception", "type": _type_name(error)}, (b"", b"", b""))
+        reason = "no_memory" if isinstance(error, MemoryError) else "exception"
+        return Frame("failed", {"reason": reason, "type": _type_name(error)}, (b"", b"", b""))
 
 
 def _frame(error: BaseException, limit: int, operator_error: type[BaseException] | None) -> Frame:
@@ -140,8 +143,8 @@ def shortened(text: str, limit: int) -> str:
 
 
 def _keep_own_frames(described: traceback.TracebackException, chain: int) -> None:
-    own = [entry for entry in described.stack if not any(part in entry.filename for part in _OURS)]
-    if own:
+    own = [entry for entry in described.stack if not _passes(entry.filename, _NOT_THE_PLUGINS)]
+    if own or any(_passes(entry.filename, _IMPORTING) for entry in described.stack):
         described.stack[:] = own
     for other in (described.__cause__, described.__context__):
         if other is not None and chain:
@@ -149,6 +152,10 @@ def _keep_own_frames(described: traceback.TracebackException, chain: int) -> Non
     for nested in described.exceptions or ():
         if chain:
             _keep_own_frames(nested, chain - 1)
+
+
+def _passes(file: str, parts: tuple[str, ...]) -> bool:
+    return any(part in file for part in parts)
 
 
 def _attribute(error: BaseException, name: str) -> str:

@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from dlpx_remote.plugins.worker.inside import failures, folders
-from dlpx_remote.plugins.worker.limits import Limits, size_in_words
+from dlpx_remote.plugins.worker.limits import EXIT_NO_MEMORY, Limits, size_in_words
 from dlpx_remote.plugins.worker.protocol import Frame, FrameDecoder, FrameTooLarge, receive, send
 
 ADAPTER = "dlpx_remote.plugins.worker.inside.adapter"
 """The module whose ``make_adapter`` knows the SDK; another SDK would bring another."""
 
 EXIT_BROKEN = 70
-EXIT_NO_MEMORY = 71
 _SMALL = 64 * 1024
 _START = 64 * 1024 * 1024
 

@@ -118,7 +118,7 @@ def exists(pid: int) -> bool:
     return state != "Z"
 
 
-def gone(pids: list[int], seconds: float = 10.0) -> bool:
+def gone(pids: list[int], seconds: float = 60.0) -> bool:
     """Wait until none of ``pids`` is running."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -126,6 +126,14 @@ def gone(pids: list[int], seconds: float = 10.0) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def wait_for(path: Path, seconds: float = 60.0) -> None:
+    """Wait until a plugin made a file."""
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} did not appear"
+        time.sleep(0.01)
 
 
 def children() -> list[int]:

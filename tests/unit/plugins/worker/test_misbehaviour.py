@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from tests.unit.plugins.worker.support import (
     gone,
     make_plugin,
     output,
+    wait_for,
 )
 
 CONNECTED = {"source_connection": CONNECTION}
@@ -191,11 +191,10 @@ def test_a_plugin_may_tidy_up_when_its_time_is_over(workers: Workers, tmp_path: 
     """
     lines: list[LogLine] = []
     plugin = discovering(tmp_path, body)
-    with (
-        workers.start(plugin, job="job", limits=Limits(grace=10), on_log=lines.append) as worker,
-        pytest.raises(OperationTimeout),
-    ):
-        worker.call("discovery.repository", CONNECTED, library=Answers(), timeout=0.3)
+    with workers.start(plugin, job="job", limits=Limits(grace=10), on_log=lines.append) as worker:
+        worker.inspect()
+        with pytest.raises(OperationTimeout):
+            worker.call("discovery.repository", CONNECTED, library=Answers(), timeout=3)
     assert [line.message for line in lines] == ["tidied up"]
 
 
@@ -258,31 +257,30 @@ def test_leaked_threads_do_not_hold_up_the_operation_nor_the_end_of_the_worker(
     assert gone([worker.pid])
 
 
-def test_a_library_call_of_a_leaked_thread_after_its_operation_is_refused(
+def test_library_calls_of_a_leaked_thread_are_refused_once_its_operation_is_over(
     workers: Workers, tmp_path: Path
 ) -> None:
-    code = DISCOVERY + (
-        "    import threading, time\n"
-        "    def later():\n"
-        "        time.sleep(0.2)\n"
-        "        try:\n"
-        "            libs.run_bash(source_connection, 'late')\n"
-        "        except Exception as error:\n"
-        "            seen.append(str(error))\n"
-        "    if not seen:\n"
-        "        threading.Thread(target=later).start()\n"
-        "        seen.append('')\n"
-        "        return []\n"
-        "    return [RepositoryDefinition(name=seen[-1])]\n"
-        "seen = []\n"
-    )
-    handler = Answers()
-    with workers.start(make_plugin(tmp_path, code), job="job") as worker:
+    body = """
+        import threading, time
+        def go_on():
+            try:
+                while True:
+                    libs.run_bash(source_connection, "more")
+            except Exception as error:
+                with open("refused.new", "w") as file:
+                    file.write(str(error))
+                import os
+                os.rename("refused.new", "refused")
+        threading.Thread(target=go_on).start()
+        return []
+    """
+    refused = tmp_path / "src" / "refused"
+    with workers.start(discovering(tmp_path, body), job="job") as worker:
+        handler = Answers(lambda _: output())
         assert worker.call("discovery.repository", CONNECTED, library=handler) == []
-        time.sleep(0.5)
-        (found,) = worker.call("discovery.repository", CONNECTED, library=handler)
-    assert "was called when no operation was running" in found["name"]
-    assert handler.calls == []
+        wait_for(refused)
+        assert worker.alive
+    assert "was called when no operation was running" in refused.read_text()
 
 
 def test_a_forked_child_that_comes_back_from_the_operation_answers_nothing(

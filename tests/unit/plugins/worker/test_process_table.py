@@ -9,13 +9,12 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from dlpx_remote.plugins.worker import WorkerDied, Workers
-from tests.unit.plugins.worker.support import CONNECTION, Answers, children, discovering, gone
+from tests.unit.plugins.worker.support import CONNECTION, Answers, children, discovering, gone, wait_for
 
 CONNECTED = {"source_connection": CONNECTION}
 HANG = """
@@ -44,13 +43,6 @@ def descendants(pid: int) -> list[int]:
         for child in map(int, (task / "children").read_text().split()):
             found += [child, *descendants(child)]
     return found
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 30
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
