@@ -247,7 +247,7 @@ class _Reading:
 
     def _check(self, name: str, key: _Key, value: Any) -> None:
         if type(value) is not key.kind:
-            found = "nothing" if value is None else f"{_kind(value)} `{value}`"
+            found = "nothing" if value is None else _described(value)
             self._error(
                 f"A {_NAMES[key.kind]} was expected, but found {found}.", _type_hint(key, value), name
             )
@@ -264,7 +264,8 @@ class _Reading:
             return
         for index, value in enumerate(values):
             if value not in _HOST_TYPES:
-                self._error(f"`{value}` was found; expected is UNIX or WINDOWS.", "", "hostTypes", index)
+                found = f"`{value}`" if isinstance(value, str) else _described(value)
+                self._error(f"{found} was found; expected is UNIX or WINDOWS.", "", "hostTypes", index)
         if len(values) != 1:
             self._error(
                 f"Exactly one host type was expected, but found {len(values)}.",
@@ -353,6 +354,12 @@ def _kind(value: Any) -> str:
         dict: "mapping",
     }
     return names.get(type(value), type(value).__name__)
+
+
+def _described(value: Any) -> str:
+    # Lists and mappings are not shown: aliases can make them endless.
+    shown = f" `{value}`" if isinstance(value, (str, int, float)) else ""
+    return f"a {_kind(value)}{shown}"
 
 
 def _type_hint(key: _Key, value: Any) -> str:

@@ -45,18 +45,21 @@ class Document:
             node = yaml.compose(self.text, Loader=yaml.SafeLoader)
         except (yaml.YAMLError, RecursionError):
             return {}
-        return {path: one.start_mark.line + 1 for path, one, _ in _walk(node, (), frozenset())}
+        return {path: one.start_mark.line + 1 for path, one, _ in _walk(node, (), set())}
 
 
 def _walk(
-    node: yaml.Node | None, path: Path_, inside: frozenset[int]
+    node: yaml.Node | None, path: Path_, visited: set[int]
 ) -> Iterator[tuple[Path_, yaml.Node, Path_ | None]]:
-    """Every place of a document with the node to point at; third, for a key seen before, its path again."""
-    if node is None or id(node) in inside:
+    """Every place of a document with the node to point at; third, for a key seen before, its path again.
+
+    What several places share by an alias is gone through once: there may be no end of such places.
+    """
+    if node is None or id(node) in visited:
         return
     if not path:
         yield path, node, None
-    inside |= {id(node)}
+    visited.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
@@ -64,11 +67,11 @@ def _walk(
             here = (*path, name)
             yield here, key, here if name in seen else None
             seen.add(name)
-            yield from _walk(value, here, inside)
+            yield from _walk(value, here, visited)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield (*path, index), item, None
-            yield from _walk(item, (*path, index), inside)
+            yield from _walk(item, (*path, index), visited)
 
 
 def read_text(path: Path, problems: Problems, missing_hint: str = "") -> str | None:
@@ -152,7 +155,7 @@ def parse_json(text: str, problems: Problems) -> Document | None:
 
 def _report_duplicates(node: yaml.Node | None, problems: Problems, place: Callable[[Path_], str]) -> None:
     first: dict[Path_, int] = {}
-    for path, key, repeated in _walk(node, (), frozenset()):
+    for path, key, repeated in _walk(node, (), set()):
         line = key.start_mark.line + 1
         if repeated is not None:
             problems.error(

@@ -65,6 +65,8 @@ class PluginSchema:
             return describe(errors, self._secrets[definition])
         except RecursionError:
             return ["$: it is nested too deeply, or the schema refers to itself without end."]
+        except ArithmeticError as error:
+            return [f"$: a number in it cannot be measured by the schema: {error}."]
 
     def identity(self, definition: str, value: Mapping[str, Any]) -> dict[str, Any]:
         """The identity fields of a repository or source config, with their values (None where unset)."""

@@ -12,6 +12,7 @@ from dlpx_remote.plugins.problems import nearest
 from dlpx_remote.plugins.sensitive import EVERYTHING
 
 _LONGEST = 60
+_MOST = 50
 _LIMITS = {
     "minimum": "a number of at least {}",
     "maximum": "a number of at most {}",
@@ -31,8 +32,16 @@ _LIMITS = {
 
 
 def describe(errors: Iterable[ValidationError], secrets: frozenset[str]) -> list[str]:
-    """One sentence for each of ``errors``: ``$.port: expected a number, but found the text "abc".``"""
-    return list(dict.fromkeys(f"{error.json_path}: {_sentence(error, secrets)}" for error in errors))
+    """One sentence for each of ``errors``: ``$.port: expected a number, but found the text "abc".``
+
+    After many of them only the fact that there are more.
+    """
+    found: dict[str, None] = {}
+    for error in errors:
+        if len(found) == _MOST:
+            return [*found, "$: there are more violations than these."]
+        found[f"{error.json_path}: {_sentence(error, secrets)}"] = None
+    return list(found)
 
 
 def _sentence(error: ValidationError, secrets: frozenset[str]) -> str:

@@ -106,9 +106,10 @@ def test_an_unknown_key_that_is_near_to_none_lists_what_is_possible(tmp_path: Pa
 WRONG: list[tuple[str, Any, str, str]] = [
     ("id", "kettle", "not a UUID", "uuid4"),
     ("name", " ", "is empty", ""),
-    ("name", 7, "A string was expected, but found number", "quotes"),
+    ("name", 7, "A string was expected, but found a number `7`", "quotes"),
     ("hostTypes", "UNIX", "A list was expected", "[UNIX]"),
     ("hostTypes", ["LINUX"], "`LINUX` was found; expected is UNIX or WINDOWS", ""),
+    ("hostTypes", [["UNIX"]], "a list was found; expected is UNIX or WINDOWS", ""),
     ("hostTypes", [], "Exactly one host type", "[WINDOWS]"),
     ("hostTypes", ["UNIX", "WINDOWS"], "Exactly one host type", "[UNIX]"),
     ("entryPoint", "kettle", "not of the form `module:object`", "my_plugin:plugin"),
@@ -133,7 +134,7 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("buildNumber", "1.x", "`1.x` is not a build number", "`0.1.0`"),
     ("buildNumber", "0.0", "`0.0` is not a build number", ""),
     ("buildNumber", 1.0, "A string was expected", "in quotes"),
-    ("defaultLocale", ["en-us"], "A string was expected, but found list", ""),
+    ("defaultLocale", ["en-us"], "A string was expected, but found a list.", ""),
 ]
 
 
@@ -205,6 +206,14 @@ def test_a_config_that_is_no_mapping_says_what_it_is(tmp_path: Path, text: str, 
     problem = only_problem(write_plugin(tmp_path, config=text))
     assert f"the file is {found}" in problem.message
     assert "entryPoint" in problem.hint
+
+
+def test_aliases_without_end_are_read_in_no_time(tmp_path: Path) -> None:
+    bomb = "a: &a [1, 2]\n"
+    for one, other in zip("bcdefghijklmnopqrstuvwxyz", "abcdefghijklmnopqrstuvwxy", strict=True):
+        bomb += f"{one}: &{one} [*{other}, *{other}, *{other}, *{other}]\n"
+    found = problems(write_plugin(tmp_path, config=bomb + "name: *z\n"))
+    assert "A string was expected, but found a list." in [problem.message for problem in found]
 
 
 def test_a_config_that_is_not_utf_8_names_the_line(tmp_path: Path) -> None:

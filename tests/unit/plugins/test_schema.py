@@ -105,6 +105,7 @@ NO_SCHEMA: list[tuple[Any, str, str, str]] = [
     ({"type": "int"}, "/type", "`type` must be a JSON type, but found 'int'", "Did you mean `integer`?"),
     ({"type": ["string", "nul"]}, "/type", "found 'nul'", "`null`"),
     ({"pattern": "(["}, "/pattern", "`([` is no valid regular expression", ""),
+    ({"patternProperties": {"(": {}}}, "/patternProperties", "`(` is no valid regular expression", ""),
     ({"required": True}, "/required", "`required` must be a list", "older draft"),
     ({"minimum": "3"}, "/minimum", "`minimum` is not as JSON Schema", ""),
     ({"additionalProperties": "false"}, "/additionalProperties", "A schema was expected", "without quotes"),

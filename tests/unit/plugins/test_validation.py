@@ -145,6 +145,17 @@ def test_a_schema_that_refers_to_itself_without_end_is_an_error_and_no_crash() -
     assert "without end" in messages(schema, {"a": 1})[0]
 
 
+def test_endless_violations_are_cut_short() -> None:
+    found = of_property({"items": {"type": "string"}}, list(range(10_000)))
+    assert len(found) == 51
+    assert "more violations" in found[-1]
+
+
+@pytest.mark.parametrize("value", [1e400, 10**400])
+def test_numbers_beyond_measure_are_judged(value: float) -> None:
+    assert of_property({"multipleOf": 0.01, "maximum": 5}, value)
+
+
 def test_values_may_contain_themselves_as_often_as_they_like() -> None:
     schema = {"type": "object", "properties": {"inner": {"$ref": "#"}}, "additionalProperties": False}
     assert messages(schema, {"inner": {"inner": {}}}) == []
