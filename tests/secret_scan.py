@@ -78,6 +78,8 @@ def _program(arguments: bytes) -> str:
 
 
 def _is_database(path: Path) -> bool:
+    if not path.is_file():
+        return False  # opening a pipe would wait for a writer for ever
     try:
         with path.open("rb") as file:
             return file.read(len(_SQLITE)) == _SQLITE
