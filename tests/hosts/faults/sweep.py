@@ -16,18 +16,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from dlpx_remote.transports import base
 from dlpx_remote.transports.base import (
+    AuthenticationFailed,
     CommandResult,
     CommandTimeout,
     ConnectFailed,
     Deadlines,
+    HostKeyError,
     NotSent,
     OutcomeUnknown,
     TransferFailed,
     TransportError,
 )
-from dlpx_remote.transports.base import AuthenticationFailed, HostKeyError
 from dlpx_remote.transports.ssh import SshConnection, SshTarget, connect
+from tests.hosts.faults.leftovers import session_processes, wait_until_empty
 from tests.hosts.faults.proxy import Direction, Fault, Kind, Proxy
 from tests.hosts.sshd import Sshd
 
@@ -43,7 +46,8 @@ DEADLINE = 2.0
 """Seconds for connecting, for the command, and without a byte."""
 
 ENDING = 10.0
-"""Seconds beyond the deadline that ending a command on the host may take before we call it a hang."""
+"""Seconds beyond the deadline that ending a command on the host may take before we call it a hang; on a slow
+machine, as often as one conversation without a fault takes."""
 
 AT_ONCE = 16
 _FILE = random.Random(0).randbytes(1500)
@@ -100,7 +104,7 @@ class Stage:
     """
 
     def __init__(self, server: Sshd, directory: Path) -> None:
-        self._server = server
+        self.server = server
         self._directory = directory
         self._fingerprint = server.fingerprint()
         self._ssh_config = directory / "ssh_config"
@@ -108,11 +112,13 @@ class Stage:
         self._source = directory / "source"
         self._source.write_bytes(_FILE)
         self._count = 0
+        self._patience = ENDING
 
     def lengths(self) -> Lengths:
         """Bytes of each phase and direction, from a conversation without a fault."""
         found: Lengths = {}
         outcome = self._outcome(None)
+        began = time.monotonic()
         with self._proxy() as proxy:
             before = dict.fromkeys(DIRECTIONS, 0)
 
@@ -131,6 +137,7 @@ class Stage:
             note("transfer")
             connection.close()
             note("close")
+        self._patience = ENDING * max(1.0, time.monotonic() - began - 0.2 * len(PHASES))
         return found
 
     def play(self, point: Point | None) -> Outcome:
@@ -141,7 +148,7 @@ class Stage:
         with self._proxy() as proxy:
             if phase == "connect" and fault:
                 proxy.arm(fault)
-            connection = self._step(outcome, "connect", lambda: self._connect(proxy), 0.0)
+            connection = self._step(outcome, "connect", lambda: self._connect(proxy))
             if connection is not None:
                 try:
                     if phase == "run" and fault:
@@ -158,7 +165,7 @@ class Stage:
                 finally:
                     self._step(outcome, "close", connection.close)
             outcome.struck = bool(proxy.links) and proxy.links[0].struck is not None
-            self._step(outcome, "next", lambda: self._next(proxy), 60.0)
+            self._step(outcome, "next", lambda: self._next(proxy))
         return outcome
 
     def judge(self, outcome: Outcome) -> None:
@@ -184,21 +191,8 @@ class Stage:
         if not outcome.struck and set(outcome.said.values()) != {"success"}:
             outcome.broken.append(f"nothing was done to it, but: {outcome.said}")
 
-    def processes(self) -> list[str]:
-        """What runs in a session of this server: sshd tells each its connection in the environment."""
-        found = []
-        mark = f" {self._server.address} {self._server.port}\0".encode()
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (entry / "environ").read_bytes():
-                    arguments = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-                    found.append(f"{entry.name} {arguments}")
-            except OSError:
-                continue
-        return found
-
     def _proxy(self) -> Proxy:
-        return Proxy(self._server.address, self._server.port)
+        return Proxy(self.server.address, self.server.port)
 
     def _outcome(self, point: Point | None) -> Outcome:
         self._count += 1
@@ -214,7 +208,6 @@ class Stage:
         outcome: Outcome,
         name: str,
         action: Callable[[], SshConnection | None],
-        ending: float = ENDING,
     ) -> SshConnection | None:
         began = time.monotonic()
         made = None
@@ -229,7 +222,7 @@ class Stage:
             outcome.said[name] = type(error).__name__
             outcome.broken.append(f"{name} let a foreign error out: {error!r}")
         took = time.monotonic() - began
-        if took > DEADLINE + max(ending, 3.0):
+        if took > DEADLINE + self._patience:
             outcome.broken.append(f"{name} hung for {took:.1f} s with a deadline of {DEADLINE:g} s")
         return made
 
@@ -237,8 +230,8 @@ class Stage:
         target = SshTarget(
             host="127.0.0.1",
             port=proxy.port,
-            user=self._server.user,
-            key=str(self._server.user_key),
+            user=self.server.user,
+            key=str(self.server.user_key),
             fingerprint=self._fingerprint,
             ssh_config=self._ssh_config,
             default_keys=False,
@@ -281,9 +274,7 @@ _HONEST: dict[str, tuple[type[TransportError], ...]] = {
 # Nobody refused a login, and nobody showed another key.
 _DISHONEST = (AuthenticationFailed, HostKeyError)
 _NOT_SENT = {
-    name
-    for name, kind in vars(__import__("dlpx_remote.transports.base", fromlist=["base"])).items()
-    if isinstance(kind, type) and issubclass(kind, NotSent)
+    name for name, kind in vars(base).items() if isinstance(kind, type) and issubclass(kind, NotSent)
 }
 
 
@@ -312,31 +303,17 @@ def sample(points: Iterable[Point], count: int, seed: int) -> list[Point]:
         groups.setdefault((point.phase, point.kind, point.direction), []).append(point)
     chance = random.Random(seed)
     share = max(1, round(count / len(groups)))
-    return [
-        point for group in groups.values() for point in chance.sample(group, min(share, len(group)))
-    ]
+    return [point for group in groups.values() for point in chance.sample(group, min(share, len(group)))]
 
 
 def play_all(stage: Stage, points: list[Point], at_once: int = AT_ONCE) -> list[Outcome]:
     """Play points side by side, wait until nothing of them runs on the host, and judge them."""
     with ThreadPoolExecutor(at_once, "point") as pool:
         outcomes = list(pool.map(stage.play, points))
-    wait_until_empty(stage.processes)
+    wait_until_empty(lambda: session_processes(stage.server))
     for outcome in outcomes:
         stage.judge(outcome)
     return outcomes
-
-
-def wait_until_empty(look: Callable[[], list[str]], seconds: float = 20.0) -> None:
-    """Wait until ``look`` finds nothing.
-
-    Raises:
-        AssertionError: it still finds something after ``seconds``.
-    """
-    until = time.monotonic() + seconds
-    while found := look():
-        assert time.monotonic() < until, f"left: {found}"
-        time.sleep(0.05)
 
 
 def table(outcomes: Iterable[Outcome]) -> Iterator[str]:

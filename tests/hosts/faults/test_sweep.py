@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.hosts.faults.conftest import ServerFactory
+from tests.hosts.faults.leftovers import wait_until_empty
 from tests.hosts.faults.sweep import (
     Outcome,
     Point,
@@ -17,20 +18,14 @@ from tests.hosts.faults.sweep import (
     play_all,
     sample,
     table,
-    wait_until_empty,
 )
-from tests.hosts.sshd import Sshd
 
 BATCH = 400
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    # Without PAM a login costs half as much.
-    options = ("MaxStartups 500", "MaxSessions 20", "UsePAM no", "LogLevel QUIET")
-    (tmp_path / "sshd").mkdir()
-    with Sshd(tmp_path / "sshd", options) as server:
-        yield Stage(server, tmp_path)
+def stage(server_with: ServerFactory, tmp_path: Path) -> Stage:
+    return Stage(server_with("MaxStartups 500", "MaxSessions 20", "LogLevel QUIET"), tmp_path)
 
 
 def test_without_a_fault_everything_succeeds(stage: Stage) -> None:
@@ -59,4 +54,6 @@ def test_no_fault_at_any_byte_makes_the_transport_lie_repeat_or_hang(
     with capsys.disabled():
         print(f"\n{len(outcomes)} points in {time.monotonic() - began:.0f} s")
         print("\n".join(table(outcomes)))
-    assert [f"{outcome.point}: {'; '.join(outcome.broken)}" for outcome in outcomes if outcome.broken] == []
+    broken = [f"{outcome.point}: {'; '.join(outcome.broken)}" for outcome in outcomes if outcome.broken]
+    if broken:
+        pytest.fail(f"{len(broken)} of {len(outcomes)} points:\n" + "\n".join(broken), pytrace=False)

@@ -1,0 +1,181 @@
+"""The host has no process, no space, or no life left."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dlpx_remote.transports.base import (
+    CommandTimeout,
+    Deadlines,
+    OutcomeUnknown,
+    TransferFailed,
+    TransportError,
+)
+from dlpx_remote.transports.ssh import connect
+from tests.hosts.faults.conftest import Reach
+from tests.hosts.ssh_host import SshHost
+
+DEADLINE = 5.0
+_WITNESS = "/home/engine/witness"
+
+
+def _docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextmanager
+def _free_processes(host: SshHost, count: int) -> Iterator[None]:
+    """The host can start ``count`` more processes or threads, and no more."""
+    now = int(_docker("exec", host.container, "cat", "/sys/fs/cgroup/pids.current")) - 1  # less that cat
+    _docker("update", "--pids-limit", str(now + count), host.container)
+    try:
+        yield
+    finally:
+        _docker("update", "--pids-limit", "-1", host.container)
+
+
+class TestFullProcessTable:
+    """From no process at all to just enough."""
+
+    @pytest.mark.parametrize("free", [0, 1, 2, 3, 4, 5, 6, 8])
+    def test_a_new_connection_works_or_says_what_is_wrong(
+        self, own_ssh_host: SshHost, reach: Reach, free: int
+    ) -> None:
+        script = f"echo begin >>{_WITNESS}"  # needs no process of its own
+        failure: TransportError | None = None
+        with _free_processes(own_ssh_host, free):
+            try:
+                with connect(
+                    reach(own_ssh_host), deadlines=Deadlines(connect=DEADLINE, total=DEADLINE)
+                ) as connection:
+                    assert connection.run(script).exit_code == 0
+            except TransportError as error:
+                failure = error
+        witnessed = own_ssh_host.root(f"cat {_WITNESS} 2>/dev/null || true")
+        if failure is None:
+            assert witnessed == "begin\n"
+        else:
+            assert failure.action, failure
+            assert witnessed == "" or isinstance(failure, (OutcomeUnknown, CommandTimeout)), failure
+        with connect(reach(own_ssh_host)) as connection:
+            assert connection.run("echo next").stdout == b"next\n"
+
+    def test_an_open_connection_works_again_once_there_is_room(
+        self, own_ssh_host: SshHost, reach: Reach
+    ) -> None:
+        with connect(reach(own_ssh_host), deadlines=Deadlines(total=DEADLINE)) as connection:
+            assert connection.run("echo before").stdout == b"before\n"
+            with _free_processes(own_ssh_host, 0), pytest.raises(TransportError):
+                connection.run(f"echo begin >>{_WITNESS}")
+            assert own_ssh_host.root(f"cat {_WITNESS} 2>/dev/null || true") == ""
+            try:
+                assert connection.run("echo after").stdout == b"after\n"
+            except TransportError:  # sshd itself may have given the connection up
+                with connect(reach(own_ssh_host)) as another:
+                    assert another.run("echo after").stdout == b"after\n"
+
+
+def test_a_full_disk_stops_a_copy_cleanly_and_no_command(
+    own_ssh_host: SshHost, reach: Reach, tmp_path: Path
+) -> None:
+    _docker(
+        "exec",
+        "--privileged",
+        own_ssh_host.container,
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=64k",
+        "none",
+        "/tmp",
+    )
+    own_ssh_host.root(
+        "chmod 1777 /tmp; echo old > /tmp/kept; chown engine /tmp/kept; cat /dev/zero > /tmp/full || true"
+    )
+    (tmp_path / "big").write_bytes(bytes(1 << 20))
+    with connect(reach(own_ssh_host)) as connection:
+        result = connection.run(
+            'printf %s "$VALUE"; read -r line <<<"$VALUE"', variables={"VALUE": "v" * 100_000}
+        )
+        assert result.stdout == b"v" * 100_000
+        for destination in ("/tmp/kept", "/tmp/new"):
+            with pytest.raises(TransferFailed, match="free space"):
+                connection.put(tmp_path / "big", destination)
+        assert connection.run("cat /tmp/kept; ls -A /tmp").stdout == b"old\nfull\nkept\n"
+        large = "true\n" * 200_000 + "echo end of a large script"
+        assert connection.run(large).stdout == b"end of a large script\n"
+
+
+class _Sleeper:
+    """A command that is still running when the host goes."""
+
+    def __init__(self, host: SshHost, reach: Reach) -> None:
+        self.error: Exception | None = None
+        self._target = reach(host)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        until = time.monotonic() + 30
+        while host.root(f"cat {_WITNESS} 2>/dev/null || true") != "begin\n":
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def _run(self) -> None:
+        try:
+            with connect(self._target) as connection:
+                connection.run(f"echo begin >>{_WITNESS}; sleep 300; echo end >>{_WITNESS}", timeout=60)
+        except TransportError as error:
+            self.error = error
+
+    def join(self) -> None:
+        self._thread.join(90)
+        assert not self._thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    "way", [("restart", "--time", "30"), ("restart", "--time", "0")], ids=["orderly", "power"]
+)
+def test_a_host_that_reboots_under_a_command_leaves_its_outcome_unknown(
+    own_ssh_host: SshHost, reach: Reach, way: tuple[str, ...]
+) -> None:
+    command = _Sleeper(own_ssh_host, reach)
+    _docker(*way, own_ssh_host.container)
+    command.join()
+    assert isinstance(command.error, OutcomeUnknown), command.error
+    port = int(_docker("port", own_ssh_host.container, "22/tcp").splitlines()[0].rpartition(":")[2])
+    again = dataclasses.replace(reach(own_ssh_host), port=port)
+    until = time.monotonic() + 60
+    while True:
+        try:
+            with connect(again) as connection:
+                assert connection.run(f"cat {_WITNESS}").stdout == b"begin\n"
+            return
+        except TransportError:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+
+
+def test_a_host_that_freezes_under_a_command_is_given_up_and_reached_again(
+    own_ssh_host: SshHost, reach: Reach
+) -> None:
+    with connect(reach(own_ssh_host), deadlines=Deadlines(connect=2)) as connection:
+        connection.facts()
+        _docker("pause", own_ssh_host.container)
+        try:
+            with pytest.raises(CommandTimeout, match="not confirmed") as caught:
+                connection.run("echo never seen", timeout=2)
+            assert not caught.value.killed
+        finally:
+            _docker("unpause", own_ssh_host.container)
+    with connect(reach(own_ssh_host)) as connection:
+        assert connection.run("echo next").stdout == b"next\n"
