@@ -88,6 +88,13 @@ class Sshd:
         return path
 
     @property
+    def empty_config(self) -> Path:
+        """A client configuration that says nothing, in place of the person's own."""
+        path = self.directory / "ssh_config"
+        path.touch()
+        return path
+
+    @property
     def pid(self) -> int:
         """Of the listening process."""
         assert self._process is not None

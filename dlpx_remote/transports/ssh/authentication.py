@@ -2,8 +2,8 @@
 
 Order: the key asked for, the agent's keys, default keys, then the password once. At most five public keys
 are offered, because OpenSSH ends a connection after six failures (``MaxAuthTries``) and the password must
-still get its turn. A password is sent by one method only: trying keyboard-interactive after a refused password
-would count as a second failure with PAM. Passwords go to the last host only, never to a jump host.
+still get its turn. A password is sent by one method only: trying keyboard-interactive after a refused
+password would count as a second failure with PAM. Passwords go to the last host only, never to a jump host.
 """
 
 from __future__ import annotations

@@ -62,13 +62,13 @@ _OWNED_BY_BASH = frozenset(
     )
 )
 
-# The runner: LC_ALL=C makes lengths count bytes. The payload is token, length of the prelude, prelude,
-# script, token; the second token proves that nothing was cut off. The script's first line keeps number 1.
+# The runner: LC_ALL=C makes lengths count bytes. The payload is frame, length of the prelude, prelude,
+# script, frame; the second frame proves that nothing was cut off. The script's first line keeps number 1.
 _RUNNER = (
     "LC_ALL=C; _dlpx_payload=$(exec cat <&9); "
     'if [ "${_dlpx_payload:0:32}" = "${_dlpx_payload: -32}" ]; then '
     'eval "${_dlpx_payload:40:10#${_dlpx_payload:32:8}}"; '
-    'eval "unset _dlpx_payload;${_dlpx_payload:40+10#${_dlpx_payload:32:8}:'
+    'eval "unset _dlpx_payload;: $BASH;${_dlpx_payload:40+10#${_dlpx_payload:32:8}:'
     '${#_dlpx_payload}-73-10#${_dlpx_payload:32:8}}"; '
     "else exit 97; fi"
 )
@@ -90,6 +90,11 @@ class Token:
     def halves(self) -> tuple[str, str]:
         """Both halves; text sent to a shell holds them apart, so that an echo of it is no report."""
         return self.value[:16], self.value[16:]
+
+    @property
+    def frame(self) -> str:
+        """Marks both ends of the payload; another word, so that an echo of the payload is no report."""
+        return self.value[16:] + self.value[:16]
 
 
 def check_script(script: str | bytes) -> bytes:
@@ -161,14 +166,15 @@ def _octal(found: re.Match[bytes]) -> bytes:
 def watcher(token: Token, *, login_shell: bool) -> bytes:
     """The bootstrap: starts the runner, then reports its exit code on both streams.
 
-    One group, so that bash has read all of it before the runner takes over stdin.
+    One group, so that bash has read all of it before the runner takes over stdin. A report that cannot be
+    written means that nobody listens any more: then nothing is started.
     """
     first, second = token.halves
     runner = _LOGIN_RUNNER if login_shell else None
     arguments = f"{_word(runner)} {_word(_RUNNER)}" if runner else _word(_RUNNER)
     return (
-        "{ exec 9<&0 </dev/null 8>&2 2>/dev/null; "
-        f"printf '%s%s:W:%s\\n' {first} {second} $$; "
+        "{ exec 9<&0 </dev/null 8>&2 2>/dev/null; set +eu; "
+        f"printf '%s%s:W:%s\\n' {first} {second} $$ || exit; "
         "r=setsid; command -v setsid >/dev/null || { r=; set -m; }; "
         f"$r bash --noprofile --norc -c {arguments} 2>&8 8>&-; r=$?; "
         f"printf '%s%s:E:%s\\n' {first} {second} $r; "
@@ -188,7 +194,7 @@ def payload(
     """What the runner evaluates: prelude and script.
 
     Args:
-        token: marks both ends, and the reports.
+        token: of the reports, and of the frame around it all.
         script: already checked.
         variables: already checked.
         locale: value of ``LC_ALL`` and ``LANG``; None leaves the account's own.
@@ -208,14 +214,14 @@ def payload(
         # The account's home is wanted even where start-up files went elsewhere; OLDPWD would tell of the cd.
         b"cd 2>/dev/null || %s; unset OLDPWD" % no_home,
         *(b"export %s=%s" % (name.encode(), quote(value)) for name, value in exports.items()),
-        b"printf '%%s%%s:S:%%s\\n' %s %s $$; printf '%%s%%s:S:%%s\\n' %s %s $$ >&2"
+        b"printf '%%s%%s:S:%%s\\n' %s %s $$ && printf '%%s%%s:S:%%s\\n' %s %s $$ >&2 || exit 97"
         % (first.encode(), second.encode(), first.encode(), second.encode()),
     ]
     head = b"; ".join(prelude)
     if expect is not None:
         # The shell's own printf writes into a pipe: the script is on no command line.
         script = b"exec %s -f <(printf %%s %s)" % (quote(expect.encode()), quote(script))
-    word = token.value.encode()
+    word = token.frame.encode()
     return word + b"%08d" % len(head) + head + script + b"\n" + word
 
 

@@ -14,6 +14,9 @@ from dlpx_remote.transports.ssh.session import Session, TimeUp
 FIRST_GUESS = 8
 """OpenSSH allows ten sessions a connection (``MaxSessions``); two stay free for ending commands."""
 
+ANSWER = 30.0
+"""Seconds that the host may take to answer the wish for a channel."""
+
 _SETTLE = 1.0
 _PAUSE = 0.02
 
@@ -63,7 +66,7 @@ class Channels:
         Raises:
             paramiko.ChannelException: the host refused it.
         """
-        return self._session.open_session(timeout=deadline.remaining(at_most=3600))
+        return self._session.open_session(timeout=deadline.remaining(at_most=ANSWER))
 
     def close(self, channel: paramiko.Channel) -> None:
         """Close a channel of :meth:`open` and let the next one in."""
@@ -78,8 +81,11 @@ class Channels:
         settled = time.monotonic() + _SETTLE
         while True:
             try:
-                return self._session.open_session(timeout=deadline.remaining(at_most=3600))
-            except paramiko.ChannelException as error:
+                return self._session.open_session(timeout=deadline.remaining(at_most=ANSWER))
+            except paramiko.SSHException as error:
+                # paramiko keeps one error a session: with several refusals at once some come as a bare one.
+                if not self._session.is_active() or "Timeout" in str(error):
+                    raise
                 if deadline.expired:
                     raise TimeUp from error
                 if time.monotonic() >= settled:
@@ -87,13 +93,13 @@ class Channels:
                     settled = time.monotonic() + _SETTLE
             time.sleep(_PAUSE)
 
-    def _learn(self, error: paramiko.ChannelException, deadline: Deadline) -> None:
+    def _learn(self, error: paramiko.SSHException, deadline: Deadline) -> None:
         """Lower the limit to what the host bears, and wait for one of the others to end."""
         with self._condition:
             others = self._open - 1
             if others <= 0:
                 raise SessionRefused(
-                    f"{self._address} refuses every session: {error.text}.",
+                    f"{self._address} refuses every session: {error}.",
                     "Check MaxSessions in the host's sshd_config, and the account's limits.",
                 ) from error
             self._limit = min(self._limit, others)

@@ -31,6 +31,8 @@ from dlpx_remote.transports.ssh.streams import MarkedStream, Report
 _PIECE = 1 << 20
 _SEND_PIECE = 32_000
 _NOISE_KEPT = 4096
+SETTLE = 1.0
+"""Seconds that a dying session may take to say that it is."""
 
 
 class TooMuchOutput(Exception):
@@ -211,6 +213,8 @@ class Command:
         return all(stream.ended for stream in self._streams)
 
     def _result(self) -> CommandResult:
+        if not self._finished():
+            self._see_why()
         if self._exit_code is not None and self._streams[0].started:
             return CommandResult(
                 exit_code=self._exit_code,
@@ -226,17 +230,23 @@ class Command:
                 "Create it, or correct the account.",
                 **self._where,
             )
-        if not self._session.is_active():
-            raise self._lost(None)
         if self.watcher is None or (self._exit_code is not None and self.process_group is None):
             raise self._no_shell()
         raise OutcomeUnknown(
-            f"The shell that watched over the script on {self._where['host']} was ended there; the script may "
-            "have run, wholly or in part.",
+            f"The shell that watched over the script on {self._where['host']} was ended there; the script "
+            "may have run, wholly or in part.",
             "Look at the host before you run it again.",
             self._said(),
             **self._where,
         )
+
+    def _see_why(self) -> None:
+        """Tell the channel's end from the connection's; the reports of a lost one are incomplete."""
+        if self._channel.closed and not self._channel.eof_received:
+            # A dying session closes its channels first and says so after.
+            self._session.join(SETTLE)
+        if not self._session.is_active():
+            raise self._lost(None)
 
     def _lost(self, error: Exception | None) -> TransportError:
         reason = str(
@@ -249,8 +259,8 @@ class Command:
                 **self._where,
             )
         return OutcomeUnknown(
-            f"The connection to {self._where['host']} was lost after the script was sent ({reason}); it may "
-            "have run, wholly, partly or not at all.",
+            f"The connection to {self._where['host']} was lost after the script was sent ({reason}); "
+            "it may have run, wholly, partly or not at all.",
             "Look at the host before you run it again.",
             self._said(),
             **self._where,

@@ -152,9 +152,9 @@ class SshConnection:
                 **self._where,
             )
         data = bootstrap.check_script(script)
+        facts = self.facts()
         total = timeout if timeout is not None else self._deadlines.total
         limits = Limits(total, self._deadlines.idle, max_output)
-        facts = self.facts()
         checked = bootstrap.check_variables(variables, linux=facts.kernel.startswith("Linux"))
         invocation = _Invocation(
             data,

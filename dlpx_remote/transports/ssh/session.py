@@ -23,6 +23,7 @@ from paramiko.common import (
     cMSG_USERAUTH_REQUEST,
 )
 from paramiko.message import Message
+from paramiko.packet import Packetizer
 
 from dlpx_remote.transports.ssh.deadline import Deadline
 
@@ -115,13 +116,20 @@ class _Authentication(AuthOnlyHandler):
             self.auth_event.set()
 
 
+class _Packetizer(Packetizer):
+    """Without the timer of the handshake: our deadline ends it, and a failed one would leave its thread."""
+
+    def start_handshake(self, timeout: float) -> None:
+        pass
+
+
 class Session(paramiko.Transport):
     """A session over an open socket (or channel of a jump host)."""
 
     _active_check_timeout = IDLE_CHECK
 
     def __init__(self, connection: socket.socket | paramiko.Channel) -> None:
-        super().__init__(connection)
+        super().__init__(connection, packetizer_class=_Packetizer)
         self.set_log_channel(_LOG)
         self._service_accepted = threading.Event()
         handlers: dict[int, Callable[[Message], None]] = cast(Any, self)._handler_table
@@ -140,8 +148,8 @@ class Session(paramiko.Transport):
             Exception: whatever paramiko found wrong.
         """
         done = threading.Event()
-        # Its own limits would only blur which deadline it was; ours ends the socket, which ends its thread.
-        self.banner_timeout = self.handshake_timeout = deadline.remaining() or 1e6
+        # Its own limit would only blur which deadline it was; ours ends the socket, which ends its thread.
+        self.banner_timeout = 1e6
         self.start_client(event=done)
         self.wait_for(done, deadline)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+_REPORT = re.compile(rb":(?=[WSE]:[0-9]+\Z|H:)(.):(.*)", re.DOTALL)
 _LONGEST_REPORT = 4096 + 64
 
 
@@ -50,7 +52,11 @@ class MarkedStream:
                     continue
                 self._pending = data
                 return
-            yield self._report(data[len(self._token) : end])
+            report = _REPORT.fullmatch(data[len(self._token) : end])
+            if report is None:
+                yield data[: end + 1]
+            else:
+                yield Report(report[1].decode(), report[2].decode("utf-8", "replace"))
             data = data[end + 1 :]
 
     def rest(self) -> bytes:
@@ -63,9 +69,3 @@ class MarkedStream:
             if data.endswith(self._token[:length]):
                 return length
         return 0
-
-    @staticmethod
-    def _report(line: bytes) -> Report:
-        _, _, text = line.decode("utf-8", "replace").partition(":")
-        kind, _, value = text.partition(":")
-        return Report(kind, value)

@@ -1,0 +1,69 @@
+"""Names of paramiko that we rely on and that it does not promise: a release that changes one fails here."""
+
+from __future__ import annotations
+
+import inspect
+import socket
+import threading
+
+import paramiko
+import pytest
+from paramiko.auth_handler import AuthOnlyHandler
+from paramiko.buffered_pipe import BufferedPipe
+
+from dlpx_remote.transports.ssh.session import IDLE_CHECK, Session, Wakeup
+
+
+def test_an_idle_session_wakes_up_as_rarely_as_we_say() -> None:
+    assert paramiko.Transport._active_check_timeout == 0.1  # type: ignore[attr-defined]
+    near, far = socket.socketpair()
+    with near, far:
+        Session(near)
+        assert near.gettimeout() == IDLE_CHECK
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (paramiko.Transport, "_send_message"),
+        (paramiko.Transport, "_send_user_message"),
+        (paramiko.Transport, "_parse_disconnect"),
+        (paramiko.Channel, "_event_pending"),
+        (AuthOnlyHandler, "send_auth_request"),
+        (AuthOnlyHandler, "_parse_userauth_failure"),
+        (BufferedPipe, "set_event"),
+    ],
+)
+def test_a_private_name_is_still_there(owner: type, name: str) -> None:
+    assert callable(getattr(owner, name))
+
+
+def test_a_session_dispatches_to_handlers_of_its_own() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        session = Session(near)
+        handlers = session._handler_table  # type: ignore[attr-defined]
+        assert handlers is not getattr(paramiko.Transport, "_handler_table", None)
+        assert handlers[paramiko.common.MSG_SERVICE_ACCEPT] == session._note_service
+
+
+def test_login_requests_pass_through_the_method_that_we_replace() -> None:
+    for method in ("auth_publickey", "auth_password", "auth_interactive"):
+        assert "self.send_auth_request(" in inspect.getsource(getattr(AuthOnlyHandler, method))
+
+
+def test_a_buffer_wakes_its_reader_on_data_and_on_its_end() -> None:
+    channel = paramiko.Channel(0)
+    wakeup = Wakeup(channel)
+    assert not wakeup.wait(0)
+    channel.in_buffer.feed(b"x")
+    channel.in_stderr_buffer.feed(b"y")
+    assert wakeup.wait(0)
+    channel.in_buffer.read(10)  # empties one buffer, which must not take away the other's news
+    channel.in_stderr_buffer.feed(b"z")
+    channel.in_buffer.feed(b"x")
+    channel.in_buffer.read(10)
+    assert wakeup.wait(0)
+    assert not wakeup.wait(0)
+    threading.Thread(target=channel.in_stderr_buffer.close).start()
+    assert wakeup.wait(5)
