@@ -1,8 +1,10 @@
-"""What holds for all tests: the secret scan, and a state directory of the test's own."""
+"""What holds for all tests: the secret scan, a state directory of their own, and an end that cleans up."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -13,3 +15,12 @@ pytest_plugins = ["tests.secret_scan", "tests.hosts.faults.options"]
 def state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees or touches the state of the person who runs it."""
     monkeypatch.setenv("DLPX_REMOTE_STATE", str(tmp_path / "default-state"))
+
+
+def pytest_configure() -> None:
+    """Asked to end, a run still ends what it has started: servers, containers, an engine."""
+
+    def end(_signal: int, _frame: object) -> NoReturn:
+        pytest.exit("ended by SIGTERM", returncode=143)
+
+    signal.signal(signal.SIGTERM, end)
