@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -18,12 +20,12 @@ TREE = '/srv/the shop\'s "files"'
 def hosts(ssh_hosts: HostFactory) -> Iterator[list[SshHost]]:
     """Three hosts, each with a directory tree that is marked."""
     hosts = ssh_hosts(3)
-    for host in hosts:
-        host.root(f"mkdir '{TREE.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'")
-        host.root("echo 'The shop' > /srv/*shop*/.dlpx-source")
-    yield hosts
-    for host in hosts:
-        host.root("rm -r /srv/*shop*")
+    tree = shlex.quote(TREE)
+    with ExitStack() as stack:
+        for host in hosts:
+            stack.callback(host.root, f"rm -r {tree}")
+            host.root(f"mkdir {tree}; echo 'The shop' > {tree}/.dlpx-source")
+        yield hosts
 
 
 def test_both_examples_find_what_is_on_three_hosts_at_once(engine: Engine, hosts: list[SshHost]) -> None:
