@@ -25,8 +25,10 @@ def server_with(tmp_path: Path) -> Iterator[ServerFactory]:
         def start(*options: str) -> Sshd:
             directory = tmp_path / "sshd"
             directory.mkdir()
-            # Without PAM a login costs half as much.
-            server = stack.enter_context(Sshd(directory, (*options, "UsePAM no")))
+            home = tmp_path / "home"
+            home.mkdir()
+            # Neither PAM nor the account's own start-up files: a tenth of the time for a login and a command.
+            server = stack.enter_context(Sshd(directory, (*options, "UsePAM no", f"SetEnv HOME={home}")))
             stack.enter_context(nothing_left(server))
             return server
 

@@ -289,7 +289,7 @@ def all_points(lengths: Lengths) -> list[Point]:
         Point(phase, kind, direction, offset)
         for (phase, direction), length in lengths.items()
         for offset in [
-            *range(min(length, EVERY_BYTE_UNTIL)),
+            *range(min(max(length, 1), EVERY_BYTE_UNTIL)),
             *range(EVERY_BYTE_UNTIL, length, THEN_EVERY),
         ]
         for kind in KINDS
