@@ -48,6 +48,9 @@ SHELL_START = 60.0
 KILL = 15.0
 """Seconds for ending a command, its grace for tidying up included."""
 
+KILL_ANSWER = 5.0
+"""Seconds that the host may take to answer the wish to end one: a caller out of time waits for it."""
+
 _LOGGER = logging.getLogger("dlpx_remote.transports.ssh")
 _LOST = (paramiko.SSHException, EOFError, OSError, SessionLost)
 
@@ -307,7 +310,7 @@ class SshConnection:
             return self._end_beside(invocation)
         # All sessions of this connection are in use, or it is lost: a connection of its own.
         try:
-            with connect(self._target, deadlines=Deadlines(connect=KILL), trace=self._trace) as other:
+            with connect(self._target, deadlines=Deadlines(connect=KILL_ANSWER), trace=self._trace) as other:
                 return other._end_beside(invocation)
         except (TransportError, TimeUp, *_LOST) as error:
             _LOGGER.warning("A command on %s could not be ended: %s", self.address, error)
@@ -315,7 +318,7 @@ class SshConnection:
 
     def _end_beside(self, invocation: _Invocation) -> bool:
         """Run the ending script on a channel outside the limit; it is not itself ended when it takes long."""
-        channel = self._channels.open_unlimited(invocation.limits.deadline)
+        channel = self._channels.open_unlimited(Deadline(KILL_ANSWER))
         try:
             token = bootstrap.Token.new()
             command = Command(self._session, channel, token, self._where)
