@@ -199,9 +199,7 @@ class Connections:
 
 
 def _connect(target: SshTarget, deadlines: Deadlines) -> Connection:
-    from dlpx_remote.transports.ssh import (
-        connect,
-    )  # the first connection pays for loading it, not every command
+    from dlpx_remote.transports.ssh import connect  # the first connection pays for loading it
 
     return connect(target, deadlines=deadlines)
 

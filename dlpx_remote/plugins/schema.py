@@ -1,7 +1,8 @@
 """``schema.json``: the six definitions of a plugin, and values measured by them.
 
 Reading finds everything that is wrong at once. Nothing is ever fetched: a reference names something in the
-file itself or a credentials supplier of the platform, or it is a problem.
+file itself or a credentials supplier of the platform, or it is a problem. The validator is imported when a
+value is measured: most commands only list what is there, and it is slow to load.
 """
 
 from __future__ import annotations
@@ -11,12 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
-
-from jsonschema import Draft7Validator
-from jsonschema.exceptions import ValidationError
-from referencing import Registry
-from referencing.jsonschema import DRAFT7
+from typing import TYPE_CHECKING, Any
 
 from dlpx_remote.plugins.definitions import resolve_pointer, resolve_reference
 from dlpx_remote.plugins.documents import Document, parse_json, read_text
@@ -25,6 +21,10 @@ from dlpx_remote.plugins.schema_check import SchemaCheck, named_fields
 from dlpx_remote.plugins.sensitive import masked, secret_names
 from dlpx_remote.plugins.suppliers import PLATFORM, SUPPLIERS, supplier_of
 from dlpx_remote.plugins.violations import describe
+
+if TYPE_CHECKING:
+    from jsonschema import Draft7Validator
+    from jsonschema.exceptions import ValidationError
 
 DEFINITIONS = (
     "repositoryDefinition",
@@ -94,6 +94,12 @@ class PluginSchema:
 
     @cached_property
     def _validators(self) -> dict[str, Draft7Validator]:
+        from jsonschema import Draft7Validator
+        from referencing import Registry
+        from referencing.jsonschema import DRAFT7
+
+        from dlpx_remote.plugins.formats import format_checker
+
         platform = {
             "$id": PLATFORM,
             "definitions": {name: {"$id": f"#{name}", **schema} for name, schema in SUPPLIERS.items()},
@@ -104,10 +110,11 @@ class PluginSchema:
                 (_WHOLE_FILE, DRAFT7.create_resource(dict(self.definitions))),
             ]
         )
+        formats = format_checker()
         return {
             name: Draft7Validator(
                 self._absolute(copy.deepcopy(schema), schema),
-                format_checker=Draft7Validator.FORMAT_CHECKER,
+                format_checker=formats,
                 registry=registry,
             )
             for name, schema in self.definitions.items()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
-
-from jsonschema import Draft7Validator
-from jsonschema.exceptions import ValidationError
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from dlpx_remote.plugins.definitions import attribute_name, colliding_properties, merge, resolve_reference
 from dlpx_remote.plugins.documents import Document, Path_, pointer_of
 from dlpx_remote.plugins.problems import Problems, did_you_mean, nearest
 
+if TYPE_CHECKING:
+    from jsonschema import Draft7Validator
+    from jsonschema.exceptions import ValidationError
+
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
-_METASCHEMA = Draft7Validator(Draft7Validator.META_SCHEMA, format_checker=Draft7Validator.FORMAT_CHECKER)
 _NOT_SCHEMAS = frozenset({"enum", "const", "default", "examples"})
 
 
@@ -73,7 +74,7 @@ class SchemaCheck:
         self._problems.error(message, hint, line=self._document.line(where), place=pointer_of(where))
 
     def _metaschema(self) -> bool:
-        errors = sorted(_METASCHEMA.iter_errors(self._schema), key=lambda error: list(map(str, error.path)))
+        errors = sorted(_metaschema().iter_errors(self._schema), key=lambda error: list(map(str, error.path)))
         for error in errors:
             message, hint = _metaschema_sentence(error)
             self._error(message, hint, tuple(error.absolute_path))
@@ -178,6 +179,15 @@ def _subschemas(schema: Any, path: Path_) -> Iterator[tuple[Path_, dict[str, Any
                     yield from _subschemas(inner, (*path, keyword, name))
         elif keyword not in _NOT_SCHEMAS:
             yield from _subschemas(value, (*path, keyword))
+
+
+@cache
+def _metaschema() -> Draft7Validator:
+    from jsonschema import Draft7Validator
+
+    from dlpx_remote.plugins.formats import format_checker
+
+    return Draft7Validator(Draft7Validator.META_SCHEMA, format_checker=format_checker())
 
 
 def _metaschema_sentence(error: ValidationError) -> tuple[str, str]:

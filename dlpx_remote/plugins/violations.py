@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
-
-from jsonschema.exceptions import ValidationError, best_match
+from typing import TYPE_CHECKING, Any
 
 from dlpx_remote.plugins.problems import nearest
 from dlpx_remote.plugins.sensitive import EVERYTHING
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 _LONGEST = 60
 _MOST = 50
@@ -92,6 +93,8 @@ def _unknown_properties(error: ValidationError) -> str:
 
 
 def _alternatives(error: ValidationError, secrets: frozenset[str]) -> str:
+    from jsonschema.exceptions import best_match
+
     best = best_match(error.context or [])
     if best is None:
         return "it fits none of the alternatives that the schema allows."

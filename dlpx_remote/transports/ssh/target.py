@@ -1,6 +1,7 @@
 """Where to connect and with what: the caller's target, and the hops it comes to with ``ssh_config`` applied.
 
-Knows files and names only; opens no connection and reads no key.
+Knows files and names only; opens no connection and reads no key. Imports paramiko, which is slow to load,
+when a configuration is read.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
-
-import paramiko
+from typing import TYPE_CHECKING, Literal
 
 from dlpx_remote.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    import paramiko
 
 HostKeyPolicy = Literal["strict", "accept-new", "off"]
 _LONGEST_CHAIN = 8
@@ -120,6 +122,8 @@ def _chain(
         raise InvalidRequest(
             f"The jump hosts of {name} lead in a circle.", "Check ProxyJump in your ssh configuration."
         )
+    import paramiko
+
     try:
         found = config.lookup(name)
         port = port or int(found.get("port", "22"))
@@ -168,6 +172,8 @@ def _chain(
 
 
 def _read_config(path: Path | None) -> paramiko.SSHConfig:
+    import paramiko
+
     config = paramiko.SSHConfig()
     paths = [path] if path else [Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config")]
     for file in paths:
