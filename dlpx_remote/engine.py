@@ -37,7 +37,15 @@ from dlpx_remote.plugins.plugin import load_plugin
 from dlpx_remote.plugins.problems import PluginInvalid, Problem
 from dlpx_remote.plugins.worker import Workers
 from dlpx_remote.store import Store
-from dlpx_remote.transports.base import CommandResult
+from dlpx_remote.transports.base import (
+    CommandEnded,
+    CommandResult,
+    HomeDirectoryMissing,
+    InvalidCommand,
+    NotSent,
+    OutcomeUnknown,
+    ShellUnavailable,
+)
 from dlpx_remote.workflows.bookkeeping import Kept, forget_on_host
 from dlpx_remote.workflows.catalogue import OperationState, PluginCheck, PluginDetails, PluginSummary
 from dlpx_remote.workflows.discovery import Candidate, Discovery, OnEvent
@@ -62,6 +70,7 @@ __all__ = [
     "AlreadyExists",
     "Authentication",
     "Change",
+    "CommandEnded",
     "CommandResult",
     "DiscoveredObject",
     "DiscoveredRepository",
@@ -72,12 +81,16 @@ __all__ = [
     "EnvironmentSpec",
     "EnvironmentUser",
     "Failure",
+    "HomeDirectoryMissing",
     "HostFacts",
     "HostKeyPolicy",
     "HostType",
+    "InvalidCommand",
     "InvalidRequest",
     "NotFound",
+    "NotSent",
     "OperationState",
+    "OutcomeUnknown",
     "PluginCheck",
     "PluginDetails",
     "PluginDiscovery",
@@ -88,6 +101,7 @@ __all__ = [
     "RemoteError",
     "RemovedEnvironment",
     "SecretReference",
+    "ShellUnavailable",
     "StepOutcome",
     "TestStep",
     "Warn",
@@ -238,6 +252,18 @@ class Engine:
         connection = self._connections.connection(known.reference, user_by_name(known, user).reference)
         _LOG.debug("run on %s: %s", connection.address, script)
         return connection.run(script, variables=variables, login_shell=login_shell, timeout=timeout)
+
+    def secret(self, reference: SecretReference, purpose: str) -> str:
+        """A secret for a script, from where ``reference`` says; known to the redactor from then on.
+
+        Args:
+            reference: where it is.
+            purpose: what it is for, for people: ``value of PGPASSWORD``.
+
+        Raises:
+            SecretUnavailable: there is none; says why and what to do.
+        """
+        return self._secrets.resolve(reference, purpose)
 
     # plugins
 

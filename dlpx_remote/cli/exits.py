@@ -30,21 +30,22 @@ class Exit(IntEnum):
 
 def exit_for(error: RemoteError) -> Exit:
     """The exit code that stands for ``error``."""
-    from dlpx_remote.plugins.problems import PluginInvalid
-    from dlpx_remote.transports import base
+    if isinstance(error, InvalidRequest):
+        return Exit.WRONG_USE  # mostly before the engine was needed, which is slow to load
+    from dlpx_remote import engine
 
     match error:
-        case InvalidRequest() | base.InvalidCommand():
+        case engine.InvalidCommand():
             return Exit.WRONG_USE
-        case PluginInvalid():
+        case engine.PluginInvalid():
             return Exit.PART_FAILED
-        case base.NotSent():
+        case engine.NotSent():
             return Exit.NOT_SENT
-        case base.CommandEnded():
+        case engine.CommandEnded():
             return Exit.TIMED_OUT
-        case base.OutcomeUnknown():
+        case engine.OutcomeUnknown():
             return Exit.OUTCOME_UNKNOWN
-        case base.ShellUnavailable() | base.HomeDirectoryMissing():
+        case engine.ShellUnavailable() | engine.HomeDirectoryMissing():
             return Exit.NO_SHELL
         case _:
             return Exit.OTHER_ERROR

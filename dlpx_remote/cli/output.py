@@ -80,7 +80,7 @@ def as_json(value: Any) -> None:
 
 def to_plain(value: Any) -> Any:
     """``value`` in the types of JSON, every text redacted; dataclasses become objects by field name."""
-    from dlpx_remote.environments.model import SecretReference
+    from dlpx_remote.engine import SecretReference
 
     if isinstance(value, SecretReference):
         return redact(str(value))

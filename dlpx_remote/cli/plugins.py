@@ -52,7 +52,7 @@ def add(context: typer.Context, path: PluginDirectory, output: OutputOption = Ou
     Example:
       dlpx-remote plugin add ./my-plugin
     """
-    from dlpx_remote.plugins.problems import PluginInvalid
+    from dlpx_remote.engine import PluginInvalid
 
     with open_engine(context) as engine:
         try:

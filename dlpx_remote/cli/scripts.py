@@ -6,13 +6,16 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlpx_remote.cli.output import as_json, complain, raw, warn
-from dlpx_remote.cli.session import ask_secret, open_engine
+from dlpx_remote.cli.output import as_json, complain, raw
+from dlpx_remote.cli.session import open_engine
 from dlpx_remote.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from dlpx_remote.engine import SecretReference
 
 
 class RunOutput(StrEnum):
@@ -63,11 +66,12 @@ def run_script(
       dlpx-remote run db1 'psql -c "select 1"' --variable-from PGPASSWORD=file:/run/secrets/pg
       echo 'exit 3' | dlpx-remote run db1 -
     """
-    from dlpx_remote.transports.base import CommandEnded
+    from dlpx_remote.engine import CommandEnded
 
     text = _read_script(script, file)
-    variables = _variables(variable_from or ())
+    references = _variables(variable_from or ())
     with open_engine(context) as engine:
+        variables = {name: engine.secret(where, f"value of {name}") for name, where in references.items()}
         try:
             result = engine.run(
                 environment,
@@ -113,12 +117,10 @@ def _read_script(script: str | None, file: Path | None) -> str | bytes:
     return script or ""
 
 
-def _variables(given: Sequence[str]) -> dict[str, str]:
+def _variables(given: Sequence[str]) -> dict[str, SecretReference]:
     from dlpx_remote.engine import parse_secret_reference
-    from dlpx_remote.environments.secrets import Secrets
 
-    secrets = Secrets(ask_secret, warn)
-    found: dict[str, str] = {}
+    found: dict[str, SecretReference] = {}
     for text in given:
         name, separator, where = text.partition("=")
         if not separator or not name.isidentifier() or not name.isascii():
@@ -126,7 +128,5 @@ def _variables(given: Sequence[str]) -> dict[str, str]:
                 "--variable-from needs NAME=WHERE.",
                 "For example PGPASSWORD=env:PGPASSWORD or TOKEN=file:/run/secrets/token.",
             )
-        found[name] = secrets.resolve(
-            parse_secret_reference(where, f"--variable-from {name}"), f"value of {name}"
-        )
+        found[name] = parse_secret_reference(where, f"--variable-from {name}")
     return found

@@ -129,21 +129,16 @@ def test_the_script_comes_from_stdin_as_bytes(
     assert stub.called("run")[0] == ("db1", b"exit 3 # \xff\n")
 
 
-def test_variables_come_from_where_the_person_says(
-    command: CommandLine, stub: StubEngine, files: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_variables_come_from_where_the_person_says(command: CommandLine, stub: StubEngine) -> None:
     stub.answers["run"] = CommandResult(0, b"", b"")
-    of_file, of_environment = secret("variable from a file"), secret("variable from the environment")
-    place = files / "secret"
-    place.write_text(f"{of_file}\n")
-    place.chmod(0o600)
-    monkeypatch.setenv("FROM_HERE", of_environment)
+    found = {"env:FROM_HERE": secret("variable from the environment"), "file:/b": secret("from a file")}
+    stub.answers["secret"] = lambda reference, purpose: f"{purpose}: {found[str(reference)]}"
 
-    command("run", "db1", "id", "--variable-from", "A=env:FROM_HERE", "--variable-from", f"B=file:{place}")
+    command("run", "db1", "id", "--variable-from", "A=env:FROM_HERE", "--variable-from", "B=file:/b")
 
     assert stub.called("run")[1]["variables"] == {
-        "A": of_environment,
-        "B": of_file,
+        "A": f"value of A: {found['env:FROM_HERE']}",
+        "B": f"value of B: {found['file:/b']}",
     }
 
 

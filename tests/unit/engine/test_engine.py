@@ -23,12 +23,14 @@ from dlpx_remote.engine import (
     SecretReference,
     check_plugin,
     discover_once,
+    parse_secret_reference,
 )
 from dlpx_remote.environments.connections import TransportMissing
-from dlpx_remote.redaction import MASK, REDACTOR
+from dlpx_remote.redaction import MASK, REDACTOR, redact
 from dlpx_remote.store import StateError
 from dlpx_remote.workflows.plugins import build_order
 from tests.hosts.engine_plugin import CODE, write_plugin
+from tests.secret_scan import secret
 
 
 @pytest.fixture
@@ -73,6 +75,19 @@ def test_a_log_that_cannot_be_written_is_told(state: Path) -> None:
     (state / "log").write_text("in the way")
     with pytest.raises(RemoteError, match=r"log directory .* cannot be used: File exists"):
         Engine(state)
+
+
+def test_a_secret_is_read_from_where_its_reference_says_and_redacted_from_then_on(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = secret("a script's variable")
+    monkeypatch.setenv("FROM_HERE", value)
+    with Engine(state) as engine:
+        assert engine.secret(parse_secret_reference("env:FROM_HERE"), "value of A") == value
+        assert redact(f"said {value}") == f"said {MASK}"
+        with pytest.raises(RemoteError, match="The value of B should be in the variable NOT_SET") as caught:
+            engine.secret(parse_secret_reference("env:NOT_SET"), "value of B")
+    assert "export NOT_SET" in caught.value.action
 
 
 def test_closing_twice_is_once(state: Path) -> None:
