@@ -167,11 +167,14 @@ def as_document(report: DiscoveryReport) -> dict[str, Any]:
 
 
 def print_report(report: DiscoveryReport) -> None:
-    """Table and summary on stdout, then what failed on stderr."""
+    """Table, what was skipped and summary on stdout, then what failed on stderr."""
     rows = list(discovered_rows(report.results))
     if rows:
         table(("environment", "plugin", "repository", "source config", "change"), rows)
         say()
+    for result in report.results:
+        if result.skipped:
+            say(f"Skipped: {result.plugin} on {result.environment}: {result.skipped}.")
     say(_summary(report))
     for result in report.results:
         if result.failure:
@@ -203,8 +206,9 @@ def discovered_rows(results: Iterable[PluginDiscovery]) -> Iterator[tuple[str, s
 
 
 def _summary(report: DiscoveryReport) -> str:
-    worked = [result for result in report.results if not result.failure]
-    failed = len(report.results) - len(worked)
+    worked = [result for result in report.results if not result.failure and not result.skipped]
+    failed = sum(result.failure is not None for result in report.results)
+    skipped = sum(bool(result.skipped) for result in report.results)
     repositories = [repository for result in worked for repository in result.repositories]
     source_configs = [config for repository in repositories for config in repository.source_configs]
     changes = Counter(found.change for found in (*repositories, *source_configs))
@@ -215,5 +219,6 @@ def _summary(report: DiscoveryReport) -> str:
         f"{count(len(repositories), 'repository')}, {count(len(source_configs), 'source config')}"
         + (f" ({changed})" if changed else "")
         + f" in {report.duration:.1f} s."
+        + (f" {count(skipped, 'part')} skipped." if skipped else "")
         + (f" {count(failed, 'part')} failed." if failed else "")
     )

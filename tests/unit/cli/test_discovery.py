@@ -89,6 +89,42 @@ def test_a_failed_part_is_shown_below_and_makes_the_exit_code_1(
     )
 
 
+SKIPPED = DiscoveryReport(
+    "JOB-3",
+    (
+        *REPORT.results,
+        PluginDiscovery("postgres", "win1", skipped="it is for UNIX hosts, and this is a WINDOWS host"),
+    ),
+    0.5,
+)
+
+
+def test_a_plugin_for_other_hosts_is_said_to_be_skipped_and_is_no_failure(
+    command: CommandLine, stub: StubEngine
+) -> None:
+    stub.answers["discover"] = SKIPPED
+
+    outcome = command("discover")
+
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert "Skipped: postgres on win1: it is for UNIX hosts, and this is a WINDOWS host." in lines
+    assert lines[-1].endswith("in 0.5 s. 1 part skipped.")
+
+
+def test_json_says_why_a_part_was_skipped(command: CommandLine, stub: StubEngine) -> None:
+    stub.answers["discover"] = SKIPPED
+
+    outcome = command("discover", "--output", "json")
+
+    results = json.loads(outcome.out)["results"]
+    assert [result["skipped"] for result in results] == [
+        "",
+        "",
+        "it is for UNIX hosts, and this is a WINDOWS host",
+    ]
+
+
 def test_json_is_one_document_with_everything(command: CommandLine, stub: StubEngine) -> None:
     stub.answers["discover"] = FAILED
 
