@@ -48,7 +48,7 @@ class Connections:
         known_hosts: the file that ``accept-new`` writes to; None writes nowhere.
         on_warning: takes one sentence about a host that is not checked; None means the log.
         deadlines: of each connection.
-        open_connection: how to connect; replaced in tests only.
+        open_connection: how to connect; None means SSH with ``deadlines``.
     """
 
     def __init__(

@@ -249,6 +249,15 @@ def test_a_quick_look_finds_the_same_and_leaves_nothing(
     assert not (tmp_path / "default-state").exists()
 
 
+def test_a_quick_look_says_how_to_accept_a_host_key(spec: EnvironmentSpec, plugin: Path, sshd: Sshd) -> None:
+    strict = EnvironmentSpec("strict", spec.host, port=spec.port, authentication=spec.authentication)
+    [result] = discover_once([plugin], [strict]).results
+    assert result.failure is not None
+    assert result.failure.kind == "HostKeyUnknown"
+    assert f"--fingerprint {sshd.fingerprint()}, or with --host-key accept-new" in result.failure.action
+    assert str(Path("~/.ssh/known_hosts")) in result.failure.action
+
+
 def test_an_unknown_host_key_is_refused_unless_new_ones_are_accepted(
     engine: Engine, spec: EnvironmentSpec, sshd: Sshd, tmp_path: Path
 ) -> None:

@@ -1,0 +1,37 @@
+"""A quick look: what it says of a host whose key nobody knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from dlpx_remote.transports import ssh
+from dlpx_remote.transports.base import HostKeyUnknown
+from dlpx_remote.transports.ssh import SshTarget
+from dlpx_remote.workflows.once import connect_once
+
+
+@pytest.mark.parametrize(("host", "pins"), [("db1.invalid", True), ("gate.invalid", False)])
+def test_an_unknown_host_key_is_explained_by_the_options_of_the_command(
+    host: str, pins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+
+    def refuse(target: SshTarget) -> NoReturn:
+        raise HostKeyUnknown(
+            "The key is not known.", f"Add it to {target.known_hosts}.", host=host, fingerprint="SHA256:abc"
+        )
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(ssh, "connect", refuse)
+    with pytest.raises(HostKeyUnknown) as caught:
+        connect_once(SshTarget("db1.invalid", port=2222, jump=("gate.invalid:2022",), known_hosts=temporary))
+
+    error = caught.value
+    assert (error.message, error.host, error.fingerprint) == ("The key is not known.", host, "SHA256:abc")
+    assert "--host-key accept-new" in error.action
+    assert ("--fingerprint SHA256:abc" in error.action) is pins  # it is for the host itself only
+    assert f"ssh-keyscan -p {2222 if pins else 2022} {host} >> ~/.ssh/known_hosts" in error.action
+    assert str(temporary) not in error.action
