@@ -97,7 +97,7 @@ class Connections:
         with slot.lock:
             if slot.refused is not None:
                 raise slot.refused  # another try with the same credentials could lock the account
-            if slot.connection is not None and not getattr(slot.connection, "is_open", True):
+            if slot.connection is not None and not slot.connection.is_open:
                 slot.close()  # lost since; nothing was sent on it that could be sent twice
             if slot.connection is None:
                 slot.connection = self._open(slot, environment, user)

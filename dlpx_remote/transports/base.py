@@ -109,6 +109,11 @@ class Connection(Protocol):
         """``user@host:port`` for people."""
         ...
 
+    @property
+    def is_open(self) -> bool:
+        """False once the connection is closed or known to be lost; True does not promise that it works."""
+        ...
+
     def facts(self) -> ShellFacts:
         """Facts about the account and host, asked for once and then kept."""
         ...

@@ -27,6 +27,7 @@ class Host:
     """Connections to a host that notes what it was asked and answers with a function."""
 
     address = "ann@north.example:22"
+    is_open = True
 
     def __init__(
         self,
