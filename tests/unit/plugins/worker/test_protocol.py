@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlpx_remote.plugins.worker import protocol
@@ -58,7 +58,6 @@ def on_the_wire(header: Any, body: bytes = b"", total: int | None = None) -> byt
     return struct.pack("!4sIQ", MAGIC, len(text), len(body) if total is None else total) + text + body
 
 
-@settings(deadline=None)  # how long it takes says something about the machine only
 @given(st.lists(frames, max_size=4), st.lists(st.integers(1, 400), min_size=1, max_size=5))
 def test_frames_arrive_as_they_were_sent_however_the_bytes_are_cut(
     sent: list[Frame], pieces: list[int]
@@ -67,7 +66,6 @@ def test_frames_arrive_as_they_were_sent_however_the_bytes_are_cut(
     assert decoded(data, pieces) == sent
 
 
-@settings(deadline=None)  # how long it takes says something about the machine only
 @given(st.binary(min_size=16, max_size=400))
 def test_garbage_is_never_taken_for_a_frame(garbage: bytes) -> None:
     try:
@@ -77,7 +75,6 @@ def test_garbage_is_never_taken_for_a_frame(garbage: bytes) -> None:
     assert garbage == b"".join(b"".join(encode(frame)) for frame in found)
 
 
-@settings(deadline=None)  # how long it takes says something about the machine only
 @given(frames, st.data())
 def test_a_frame_that_is_cut_off_is_an_error(frame: Frame, data: st.DataObject) -> None:
     wire = b"".join(encode(frame))
