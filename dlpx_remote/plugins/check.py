@@ -14,7 +14,7 @@ from dlpx_remote.plugins.config import CONFIG_FILE
 from dlpx_remote.plugins.plugin import Plugin, PluginReading, read_plugin
 from dlpx_remote.plugins.problems import PluginInvalid, Problem, Problems
 from dlpx_remote.plugins.source import Source, missing_operations, read_source
-from dlpx_remote.plugins.worker import Inspection, PluginError, Workers
+from dlpx_remote.plugins.worker import ImplementedOperation, Inspection, PluginError, Workers
 
 _TRACE_LINE = re.compile(r'File "([^"]+)", line (\d+)')
 
@@ -28,6 +28,7 @@ class PluginReport:
         plugin: the plugin; None when its configuration or schema has errors.
         problems: errors and warnings, each once, in the order of files and lines.
         operations: names of the operations that the plugin implements, migrations included.
+        functions: the functions that implement them; empty when the code could not be imported.
         import_trace: the plugin's own stack trace when its entry point could not be imported.
     """
 
@@ -35,6 +36,7 @@ class PluginReport:
     plugin: Plugin | None
     problems: tuple[Problem, ...]
     operations: tuple[str, ...] = ()
+    functions: tuple[ImplementedOperation, ...] = ()
     import_trace: str = ""
 
     @property
@@ -88,6 +90,7 @@ def check_plugin(directory: Path, workers: Workers | None = None) -> PluginRepor
         reading.plugin,
         tuple(dict.fromkeys([*found, *missing.found])),
         tuple(operations),
+        inspection.operations if inspection else (),
         inspection.import_trace if inspection else "",
     )
 

@@ -55,16 +55,14 @@ def read_source(
         plugin_type: decides which arguments an operation takes; None when it is not known.
     """
     reading = _Reading(plugin_type)
-    module, _, name = (entry_point or ":").partition(":")
+    reading.result.entry_file = entry_file(directory, source_directory, entry_point)
+    _, _, name = (entry_point or ":").partition(":")
     for path in _python_files(source_directory):
         if path.relative_to(source_directory).parts[0] == "generated":
             continue
         problems = Problems(str(path.relative_to(directory)))
         reading.result.problems.append(problems)
-        parts = path.relative_to(source_directory).with_suffix("").parts
-        is_entry = (parts[:-1] if parts[-1] == "__init__" else parts) == tuple(module.split("."))
-        if is_entry:
-            reading.result.entry_file = problems.file
+        is_entry = problems.file == reading.result.entry_file
         tree = _parse(path, problems)
         if tree is None:
             continue
@@ -309,6 +307,18 @@ class _Decoration:
         ]
         hint = f"Rename {', '.join(renames)}." if renames else "The names must match; their order is free."
         self._error(wrong, hint)
+
+
+def entry_file(directory: Path, source_directory: Path, entry_point: str | None) -> str:
+    """The entry point's file relative to the plugin's directory; empty when there is none."""
+    names = (entry_point or "").partition(":")[0].split(".")
+    if not all(name.isidentifier() for name in names):
+        return ""
+    place = source_directory.joinpath(*names)
+    for path in (place / "__init__.py", place.with_name(f"{names[-1]}.py")):
+        if path.is_file():
+            return str(path.relative_to(directory))
+    return ""
 
 
 def missing_operations(operations: Iterable[str], plugin_type: PluginType, problems: Problems) -> None:

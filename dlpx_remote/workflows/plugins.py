@@ -18,9 +18,9 @@ from dlpx_remote.plugins.check import PluginReport
 from dlpx_remote.plugins.check import check_plugin as examine
 from dlpx_remote.plugins.config import CONFIG_FILE
 from dlpx_remote.plugins.install import install
-from dlpx_remote.plugins.plugin import Plugin, load_plugin, read_plugin
+from dlpx_remote.plugins.plugin import Plugin, PluginReading, load_plugin, read_plugin
 from dlpx_remote.plugins.problems import Problems
-from dlpx_remote.plugins.source import missing_operations
+from dlpx_remote.plugins.source import entry_file, missing_operations
 from dlpx_remote.plugins.worker import ImplementedOperation, Workers
 from dlpx_remote.store import Store
 from dlpx_remote.store.models import PluginRow
@@ -56,7 +56,7 @@ class Plugins:
         plugin = report.sound_plugin()
         with self._store.read() as session:
             _may_follow(session, plugin)
-        operations = _operations(report, self._workers)
+        operations = _operations(report)
         installed = install(plugin, self._directory)
         with self._store.write() as session:
             known = _may_follow(session, plugin)
@@ -85,10 +85,10 @@ class Plugins:
             summary = _summary(row)
             operations = tuple(OperationState(**entry) for entry in row.operations)
         implemented = [entry.name for entry in operations if entry.implemented]
-        missing = Problems(CONFIG_FILE)
+        reading = read_plugin(summary.directory)
+        missing = Problems(_entry_file(reading) or CONFIG_FILE)
         missing_operations(implemented, PluginType(summary.plugin_type), missing)
-        warnings = (*read_plugin(summary.directory).problems, *missing.found)
-        return PluginDetails(summary, operations, warnings)
+        return PluginDetails(summary, operations, (*reading.problems, *missing.found))
 
     def candidates(self, names: Iterable[str]) -> list[Candidate]:
         """The plugins named, or all when none is, to discover with.
@@ -113,12 +113,10 @@ class Plugins:
 
 def check(directory: Path, workers: Workers | None = None) -> PluginCheck:
     """Everything wrong with the plugin in ``directory``, and what it implements."""
-    with workers or Workers() as own:
-        report = examine(directory, own)
-        details = None
-        if report.plugin is not None:
-            operations = _operations(report, own)
-            details = PluginDetails(_summary_of(report.plugin), operations, report.warnings)
+    report = examine(directory, workers)
+    details = None
+    if report.plugin is not None:
+        details = PluginDetails(_summary_of(report.plugin), _operations(report), report.warnings)
     return PluginCheck(report.problems, details)
 
 
@@ -223,15 +221,20 @@ def _within(plugin: Plugin, file: str) -> str:
     return str(path.relative_to(plugin.directory)) if path.is_relative_to(plugin.directory) else file
 
 
-def _operations(report: PluginReport, workers: Workers) -> tuple[OperationState, ...]:
+def _entry_file(reading: PluginReading) -> str:
+    config = reading.config
+    if config.source_directory is None:
+        return ""
+    return entry_file(reading.directory, config.source_directory, config.entry_point)
+
+
+def _operations(report: PluginReport) -> tuple[OperationState, ...]:
     """Every operation of the plugin's type, and where the plugin implements it."""
     if report.plugin is None:
         return ()
     found: dict[str, list[ImplementedOperation]] = {}
-    if not report.errors:
-        with workers.start(report.plugin, job="check") as worker:
-            for one in worker.inspect().operations:
-                found.setdefault(one.name, []).append(one)
+    for one in report.functions:
+        found.setdefault(one.name, []).append(one)
     states = []
     for name, operation in operations_for(report.plugin.config.plugin_type).items():
         state = OperationState(

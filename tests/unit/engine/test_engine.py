@@ -187,6 +187,8 @@ def test_a_plugin_is_checked_copied_and_recorded(engine: Engine, state: Path, pl
     assert not by_name["virtual.configure"].implemented
     assert "virtual.configure" in [operation.name for operation in shown.missing]
     assert any("virtual.configure" in warning.message for warning in shown.warnings)
+    assert shown.warnings == details.warnings
+    assert {warning.file for warning in shown.warnings} == {"src/finder.py"}
 
 
 def test_adding_the_same_build_again_changes_nothing(engine: Engine, plugin: Path) -> None:

@@ -46,6 +46,7 @@ def test_a_good_plugin_has_no_problems(tmp_path: Path, workers: Workers) -> None
         "virtual.post_snapshot",
         "virtual.mount_specification",
     )
+    assert tuple(dict.fromkeys(one.name for one in report.functions)) == report.operations
     assert report.sound_plugin().config.name == "Kettle"
 
 
