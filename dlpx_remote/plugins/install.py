@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -14,6 +16,7 @@ from dlpx_remote.errors import AlreadyExists, InvalidRequest, RemoteError
 from dlpx_remote.plugins.plugin import Plugin, load_plugin
 
 _LEFT_OUT = frozenset({".git", ".hg", ".svn", ".tox", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache"})
+_UNFINISHED = ".new-"
 _MADE_BY_TOOLS = frozenset({"__pycache__"})
 
 
@@ -59,8 +62,7 @@ def install(plugin: Plugin, directory: Path) -> Plugin:
 
 
 def _copy(plugin: Plugin, target: Path) -> None:
-    work = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
-    try:
+    with _work_directory(target.parent) as work:
         for path in _files(plugin.directory, plugin):
             copy = work / path.relative_to(plugin.directory)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +81,33 @@ def _copy(plugin: Plugin, target: Path) -> None:
             if not target.exists():
                 raise
         _flush(target.parent)
+
+
+@contextlib.contextmanager
+def _work_directory(parent: Path) -> Iterator[Path]:
+    """A new directory that is gone at the end; what killed processes have left of theirs is removed first.
+
+    Who copies holds a lock on its directory, which ends with the process however that ends.
+    """
+    with contextlib.ExitStack() as held:
+        with _locked(parent):
+            for left in parent.glob(f"{_UNFINISHED}*"):
+                with contextlib.suppress(BlockingIOError, FileNotFoundError), _locked(left, wait=False):
+                    shutil.rmtree(left, ignore_errors=True)
+            work = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=parent))
+            held.callback(shutil.rmtree, work, ignore_errors=True)
+            held.enter_context(_locked(work))
+        yield work
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        os.close(descriptor)
 
 
 def _flush(path: Path) -> None:

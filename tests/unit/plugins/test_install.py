@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -159,3 +161,37 @@ def test_several_may_add_one_plugin_at_once(plugin: Plugin, state: Path) -> None
         thread.join()
     assert [str(one) for one in found if isinstance(one, Exception)] == []
     assert [path.name for path in state.iterdir()] == [f"{CONFIG['id']}-1.0.2"]
+
+
+_STOPS_WHILE_COPYING = """
+import shutil, sys
+from pathlib import Path
+from dlpx_remote.plugins.install import install
+from dlpx_remote.plugins.plugin import load_plugin
+
+def stop(source, copy):
+    Path(copy).touch()
+    print("copying", flush=True)
+    sys.stdin.read()
+
+shutil.copyfile = stop
+install(load_plugin(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one_but_not_what_one_still_makes(
+    plugin: Plugin, state: Path, tmp_path: Path
+) -> None:
+    other = write_plugin(tmp_path / "other", config={"buildNumber": "2.0"})
+    command = [sys.executable, "-c", _STOPS_WHILE_COPYING, str(other), str(state)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as copying:
+        try:
+            assert copying.stdout is not None
+            assert copying.stdout.readline() == b"copying\n"
+            (unfinished,) = state.iterdir()
+            first = install(plugin, state)
+            assert set(state.iterdir()) == {unfinished, first.directory}
+        finally:
+            copying.kill()
+    second = install(load_plugin(write_plugin(tmp_path / "next", config={"buildNumber": "1.0.3"})), state)
+    assert set(state.iterdir()) == {first.directory, second.directory}
