@@ -12,14 +12,11 @@ import pytest
 from tests.secret_scan import SecretScan
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-VALUE = "correct-horse-battery-staple"
-HEAD = f"""
+HEAD = """
 import logging, sqlite3, subprocess, sys, time
 from pathlib import Path
 import pytest
 from tests.secret_scan import look, remember
-VALUE = "-".join({VALUE.split("-")})
-remember(VALUE, "the password")
 """
 
 LEAKS = {
@@ -37,7 +34,7 @@ LEAKS = {
         "the text of a RemoteError",
     ),
     "stdout": ("print(VALUE)", "Captured stdout call"),
-    "failure": ("pytest.xfail(VALUE)", "how test_leak.py::test_leak failed"),
+    "failure": ("pytest.xfail(VALUE)", "how test_leak.py::test_leak_"),
     "log file": ("Path(tmp_path, 'engine.log').write_text(VALUE)", "the file engine.log"),
     "database": (
         "d = sqlite3.connect(tmp_path / 'state'); d.execute('create table t (v)'); "
@@ -53,8 +50,23 @@ LEAKS = {
 }
 
 
-def _session(directory: Path, body: str) -> subprocess.CompletedProcess[str]:
-    (directory / "test_leak.py").write_text(f"{HEAD}\ndef test_leak(tmp_path):\n    {body}\n")
+def _value(number: int) -> str:
+    return f"correct-horse-{number}-battery-staple"
+
+
+def _test(number: int, body: str) -> str:
+    """A test with a secret of its own; its text is nowhere in the file."""
+    return f"""
+def test_leak_{number}(tmp_path):
+    VALUE = "-".join({_value(number).split("-")})
+    remember(VALUE, "password {number}")
+    {body}
+"""
+
+
+def _session(directory: Path, *bodies: str) -> subprocess.CompletedProcess[str]:
+    tests = [_test(number, body) for number, body in enumerate(bodies)]
+    (directory / "test_leak.py").write_text("".join([HEAD, *tests]))
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.secret_scan", "-q", "-c", os.devnull, "test_leak.py"],
         cwd=directory,
@@ -65,15 +77,30 @@ def _session(directory: Path, body: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(("body", "place"), LEAKS.values(), ids=LEAKS)
-def test_a_leak_fails_the_session_and_is_named_without_the_secret(
-    tmp_path: Path, body: str, place: str
+def _findings(session: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in session.stdout.splitlines() if line.startswith("FOUND")]
+
+
+@pytest.fixture(scope="module")
+def session_with_every_leak(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    return _session(tmp_path_factory.mktemp("leaks"), *(body for body, _ in LEAKS.values()))
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_leak_is_found_and_named_without_the_secret(
+    session_with_every_leak: subprocess.CompletedProcess[str], leak: str
 ) -> None:
-    session = _session(tmp_path, body)
+    number, (_, place) = list(LEAKS).index(leak), LEAKS[leak]
+    findings = _findings(session_with_every_leak)
+    assert any(line.startswith(f"FOUND  password {number}: in {place}") for line in findings), findings
+    assert not any(_value(number) in line for line in findings)
+
+
+def test_one_leak_fails_a_session_whose_tests_pass(tmp_path: Path) -> None:
+    session = _session(tmp_path, LEAKS["told"][0])
     assert session.returncode == pytest.ExitCode.TESTS_FAILED, session.stdout
-    findings = [line for line in session.stdout.splitlines() if line.startswith("FOUND")]
-    assert any(line.startswith(f"FOUND  the password: in {place}") for line in findings), session.stdout
-    assert not any(VALUE in line for line in findings)
+    assert "1 passed" in session.stdout
+    assert len(_findings(session)) == 1
 
 
 def test_a_session_without_a_leak_passes(tmp_path: Path) -> None:
