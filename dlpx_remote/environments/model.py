@@ -6,9 +6,9 @@ Records hold references to secrets, never a secret.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Literal
+from typing import Literal, Self
 
 
 class HostType(Enum):
@@ -86,6 +86,11 @@ class HostFacts:
     shell: str = ""
     locale: str | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, known: object) -> Self:
+        """From whatever has them as attributes of the same names: a transport's facts, a stored record."""
+        return cls(**{each.name: getattr(known, each.name) for each in fields(cls)})
 
 
 @dataclass(frozen=True)

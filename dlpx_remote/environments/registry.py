@@ -314,18 +314,5 @@ def _environment(row: EnvironmentRow) -> Environment:
         host_key=row.host_key,  # type: ignore[arg-type]  # checked when it was added
         fingerprint=row.fingerprint,
         directory=row.directory,
-        facts=None
-        if facts is None
-        else HostFacts(
-            operating_system=facts.operating_system,
-            kernel=facts.kernel,
-            architecture=facts.architecture,
-            hostname=facts.hostname,
-            uid=facts.uid,
-            gid=facts.gid,
-            home=facts.home,
-            shell=facts.shell,
-            locale=facts.locale,
-            tools=dict(facts.tools),
-        ),
+        facts=None if facts is None else HostFacts.of(facts),
     )

@@ -215,7 +215,7 @@ def _shell_and_home(trial: _Trial, connection: Connection) -> ShellFacts:
     try:
         with trial.failing("shell", ShellUnavailable, SessionRefused):
             facts = connection.facts()
-            trial.facts = host_facts(facts)
+            trial.facts = HostFacts.of(facts)
             result = connection.run('printf %s "$BASH_VERSION"', timeout=_COMMAND_TIMEOUT)
     except HomeDirectoryMissing as error:
         trial.end("shell", "ok")
@@ -276,22 +276,6 @@ def _skip_rest(trial: _Trial) -> None:
     for name in STEPS:
         if name not in done:
             trial.end(name, "skipped", "an earlier step failed")
-
-
-def host_facts(facts: ShellFacts) -> HostFacts:
-    """What is kept of what a transport learned."""
-    return HostFacts(
-        operating_system=facts.operating_system,
-        kernel=facts.kernel,
-        architecture=facts.architecture,
-        hostname=facts.hostname,
-        uid=facts.uid,
-        gid=facts.gid,
-        home=facts.home,
-        shell=facts.shell,
-        locale=facts.locale,
-        tools=dict(facts.tools),
-    )
 
 
 # A sudoers entry may allow mount with certain arguments only: --version is refused, but the list shows it.

@@ -14,12 +14,19 @@ from typing import Any, Self
 from dlpx.virtualization.platform.migration_helper import migration_numbers
 from dlpx.virtualization.platform.operation_table import Operation, WhenMissing, operations_for
 from dlpx_remote.errors import InvalidRequest
-from dlpx_remote.operations.errors import OperationMissing, PluginFailed
 from dlpx_remote.operations.library import LibraryCalls
 from dlpx_remote.operations.results import check_arguments, check_migrated, check_result
 from dlpx_remote.plugins.plugin import Plugin
 from dlpx_remote.plugins.problems import PluginInvalid
-from dlpx_remote.plugins.worker import Inspection, Limits, LogCallback, Worker, Workers
+from dlpx_remote.plugins.worker import (
+    Inspection,
+    Limits,
+    LogCallback,
+    OperationMissing,
+    PluginFailed,
+    Worker,
+    Workers,
+)
 
 
 class Dispatcher:

@@ -11,8 +11,8 @@ from typing import Any
 
 from dlpx.virtualization.platform.operation_table import ArgumentKind, Operation, ResultKind
 from dlpx_remote.errors import InvalidRequest
-from dlpx_remote.operations.errors import WrongResult
 from dlpx_remote.plugins.plugin import Plugin
+from dlpx_remote.plugins.worker import WrongResult
 
 _SHOWN = 10
 _ARGUMENT_DEFINITIONS = {

@@ -9,9 +9,8 @@ from datetime import datetime
 
 from dlpx_remote.environments.connections import Connections
 from dlpx_remote.environments.directories import HostDirectories, prepare, prepare_temporary, remove
-from dlpx_remote.environments.model import Environment, RemovedEnvironment
+from dlpx_remote.environments.model import Environment, HostFacts, RemovedEnvironment
 from dlpx_remote.environments.registry import Registry
-from dlpx_remote.environments.testing import host_facts
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.plugins.plugin import Plugin
 from dlpx_remote.transports.base import Connection
@@ -31,7 +30,7 @@ class Kept:
 
     def prepare(self, environment: Environment, connection: Connection) -> HostDirectories:
         """Keep the facts; make the directories that are missing, and remember which."""
-        self._registry.record_facts(environment.reference, host_facts(connection.facts()))
+        self._registry.record_facts(environment.reference, HostFacts.of(connection.facts()))
         directories = prepare(connection, environment.directory)
         if directories.made:
             self._registry.record_made(environment.reference, directories.made)

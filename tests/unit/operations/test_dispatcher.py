@@ -11,16 +11,17 @@ import pytest
 from dlpx.virtualization.platform.operation_table import PluginType
 from dlpx_remote.errors import InvalidRequest, RemoteError
 from dlpx_remote.operations import Dispatcher, LibraryCalls
-from dlpx_remote.operations.errors import (
+from dlpx_remote.plugins.plugin import Plugin
+from dlpx_remote.plugins.problems import PluginInvalid
+from dlpx_remote.plugins.worker import (
+    Limits,
     OperationMissing,
     OperationTimeout,
     PluginFailed,
     WorkerDied,
+    Workers,
     WrongResult,
 )
-from dlpx_remote.plugins.plugin import Plugin
-from dlpx_remote.plugins.problems import PluginInvalid
-from dlpx_remote.plugins.worker import Limits, Workers
 from dlpx_remote.transports.base import Connection
 from tests.unit.plugins.worker.support import CONNECTION, ENVIRONMENT, HEAD, OBJECT, discovering, make_plugin
 

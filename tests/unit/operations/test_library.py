@@ -12,8 +12,14 @@ import pytest
 
 from dlpx_remote.errors import NotFound
 from dlpx_remote.operations import Dispatcher, LibraryCalls, SuppliedCredentials
-from dlpx_remote.operations.errors import PluginFailed, PluginUserError
-from dlpx_remote.plugins.worker import LibraryCall, LibraryRefusal, Limits, Workers
+from dlpx_remote.plugins.worker import (
+    LibraryCall,
+    LibraryRefusal,
+    Limits,
+    PluginFailed,
+    PluginUserError,
+    Workers,
+)
 from dlpx_remote.redaction import redact
 from dlpx_remote.transports import base
 from dlpx_remote.transports.base import CommandResult, ShellFacts, TransportError
