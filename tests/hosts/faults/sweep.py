@@ -7,6 +7,7 @@ Claims are judged only after everything on the host has ended, so that a script 
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections import Counter
@@ -46,8 +47,10 @@ DEADLINE = 2.0
 """Seconds for connecting, for the command, and without a byte."""
 
 ENDING = 10.0
-"""Seconds beyond the deadline that ending a command on the host may take before we call it a hang; on a slow
-machine, as often as one conversation without a fault takes."""
+"""Seconds beyond the deadline that ending a command on the host may take before we call it a hang."""
+
+SLOW = 8.0
+"""On a slow machine the deadline is so many times what a whole conversation without a fault takes alone."""
 
 AT_ONCE = 16
 _FILE = random.Random(0).randbytes(1500)
@@ -88,7 +91,6 @@ class Outcome:
     place: Path
     said: dict[str, str] = field(default_factory=dict)
     struck: bool = False
-    killed: bool = False
     broken: list[str] = field(default_factory=list)
 
 
@@ -111,11 +113,11 @@ class Stage:
         self._ssh_config.touch()
         self._source = directory / "source"
         self._source.write_bytes(_FILE)
-        self._count = 0
-        self._patience = ENDING
+        self._numbers = itertools.count(1)
+        self._deadline = 30.0
 
     def lengths(self) -> Lengths:
-        """Bytes of each phase and direction, from a conversation without a fault."""
+        """Bytes of each phase and direction in a conversation without a fault; its pace sets the deadline."""
         found: Lengths = {}
         outcome = self._outcome(None)
         began = time.monotonic()
@@ -137,7 +139,7 @@ class Stage:
             note("transfer")
             connection.close()
             note("close")
-        self._patience = ENDING * max(1.0, time.monotonic() - began - 0.2 * len(PHASES))
+        self._deadline = max(DEADLINE, SLOW * (time.monotonic() - began - 0.2 * len(PHASES)))
         return found
 
     def play(self, point: Point | None) -> Outcome:
@@ -186,6 +188,8 @@ class Stage:
             if content not in contents:
                 what = {_FILE: "new", _OLD: "old"}.get(content, f"neither old nor new ({len(content)} bytes)")
                 outcome.broken.append(f"{step} said {said}, but the file is {what}")
+        if left := {path.name for path in outcome.place.iterdir()} - {"witness", "there", "here"}:
+            outcome.broken.append(f"left behind: {', '.join(sorted(left))}")
         if outcome.said.get("next") != "success":
             outcome.broken.append(f"the next command on a new connection: {outcome.said.get('next')}")
         if not outcome.struck and set(outcome.said.values()) != {"success"}:
@@ -195,8 +199,7 @@ class Stage:
         return Proxy(self.server.address, self.server.port)
 
     def _outcome(self, point: Point | None) -> Outcome:
-        self._count += 1
-        place = self._directory / f"point-{self._count}"
+        place = self._directory / f"point-{next(self._numbers)}"
         place.mkdir()
         (place / "witness").touch()
         (place / "there").write_bytes(_OLD)
@@ -222,11 +225,13 @@ class Stage:
             outcome.said[name] = type(error).__name__
             outcome.broken.append(f"{name} let a foreign error out: {error!r}")
         took = time.monotonic() - began
-        if took > DEADLINE + self._patience:
-            outcome.broken.append(f"{name} hung for {took:.1f} s with a deadline of {DEADLINE:g} s")
+        ending = ENDING * self._deadline / DEADLINE
+        if name != "next" and took > self._deadline + ending:
+            outcome.broken.append(f"{name} hung for {took:.1f} s with a deadline of {self._deadline:g} s")
         return made
 
-    def _connect(self, proxy: Proxy, seconds: float = DEADLINE) -> SshConnection:
+    def _connect(self, proxy: Proxy, seconds: float | None = None) -> SshConnection:
+        seconds = seconds or self._deadline
         target = SshTarget(
             host="127.0.0.1",
             port=proxy.port,
@@ -257,7 +262,7 @@ class Stage:
         connection.get(str(self._source), outcome.place / "here")
 
     def _next(self, proxy: Proxy) -> None:
-        with self._connect(proxy, 30.0) as connection:
+        with self._connect(proxy, 60.0) as connection:
             result = connection.run("printf 'the next'")
         if (result.exit_code, result.stdout) != (0, b"the next"):
             raise AssertionError(result)

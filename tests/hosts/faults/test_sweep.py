@@ -29,6 +29,7 @@ def stage(server_with: ServerFactory, tmp_path: Path) -> Stage:
 
 
 def test_without_a_fault_everything_succeeds(stage: Stage) -> None:
+    stage.lengths()
     outcome = stage.play(None)
     outcome.struck = True
     stage.judge(outcome)
