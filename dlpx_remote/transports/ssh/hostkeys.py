@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import fcntl
 import fnmatch
 import hashlib
@@ -15,6 +16,7 @@ import hmac
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,34 +57,78 @@ def fingerprint(key: bytes) -> str:
 
 def known_keys(files: Iterable[Path], name: str) -> list[KnownKey]:
     """The entries for ``name`` (a host name, or ``[host]:port``) in ``files``; missing files have none."""
-    found = []
-    for file in files:
-        try:
-            lines = file.read_text("utf-8", "replace").splitlines()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            _LOGGER.warning("The file of known hosts %s cannot be read: %s", file, error.strerror)
-            continue
-        for number, line in enumerate(lines, 1):
-            entry = _parse(file, number, line, name)
-            if entry is not None:
-                found.append(entry)
-    return found
+    return [entry for file in files for entry in _read(file).entries(name)]
 
 
-def _parse(file: Path, number: int, line: str, name: str) -> KnownKey | None:
-    words = line.split()
-    if not words or words[0].startswith("#"):
-        return None
-    marker = words.pop(0) if words[0].startswith("@") else ""
-    if len(words) < 3 or not _names(words[0], name):
-        return None
+@dataclass(frozen=True)
+class _Line:
+    """A line that could be an entry: its key is decoded when it is asked for."""
+
+    number: int
+    marker: str
+    patterns: str
+    kind: str
+    key: str
+
+
+class _File:
+    """A file of known hosts, read once: many connections ask the same one."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._plain: dict[str, list[_Line]] = {}
+        self._others: list[_Line] = []
+        for number, content in enumerate(text.splitlines(), 1):
+            words = content.split()
+            if not words or words[0].startswith("#"):
+                continue
+            marker = words.pop(0) if words[0].startswith("@") else ""
+            if len(words) >= 3:
+                self._add(_Line(number, marker, words[0], words[1], words[2]))
+
+    def _add(self, line: _Line) -> None:
+        if set(line.patterns) & set("|*?!"):
+            self._others.append(line)
+            return
+        for name in set(line.patterns.lower().split(",")):
+            self._plain.setdefault(name, []).append(line)
+
+    def entries(self, name: str) -> list[KnownKey]:
+        lines = self._plain.get(name.lower(), [])
+        lines = [*lines, *(line for line in self._others if _names(line.patterns, name))]
+        found = []
+        for line in sorted(lines, key=lambda line: line.number):
+            with contextlib.suppress(binascii.Error, ValueError):
+                key = base64.b64decode(line.key, validate=True)
+                found.append(KnownKey(self._path, line.number, line.marker, line.kind, key))
+        return found
+
+
+_FILES: dict[Path, tuple[tuple[int, ...], _File]] = {}
+_MOST_FILES = 64
+_FILES_LOCK = threading.Lock()
+
+
+def _read(path: Path) -> _File:
+    """The file as it is now; parsed again only when it has changed."""
     try:
-        key = base64.b64decode(words[2], validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return KnownKey(file, number, marker, words[1], key)
+        state = path.stat()
+        stamp = (state.st_mtime_ns, state.st_size, state.st_ino, state.st_dev)
+        with _FILES_LOCK:
+            known = _FILES.get(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        file = _File(path, path.read_text("utf-8", "replace"))
+    except (FileNotFoundError, NotADirectoryError):
+        return _File(path, "")
+    except OSError as error:
+        _LOGGER.warning("The file of known hosts %s cannot be read: %s", path, error.strerror)
+        return _File(path, "")
+    with _FILES_LOCK:
+        if len(_FILES) >= _MOST_FILES:
+            _FILES.clear()
+        _FILES[path] = (stamp, file)
+    return file
 
 
 def _names(patterns: str, name: str) -> bool:

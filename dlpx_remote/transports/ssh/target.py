@@ -6,6 +6,7 @@ when a configuration is read.
 
 from __future__ import annotations
 
+import functools
 import getpass
 import re
 from collections.abc import Callable
@@ -172,13 +173,11 @@ def _chain(
 
 
 def _read_config(path: Path | None) -> paramiko.SSHConfig:
-    import paramiko
-
-    config = paramiko.SSHConfig()
     paths = [path] if path else [Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config")]
+    texts: list[tuple[Path, str]] = []
     for file in paths:
         try:
-            lines = _with_includes(file, 0)
+            texts.append((file, "\n".join(_with_includes(file, 0))))
         except FileNotFoundError as error:
             if path is None:
                 continue
@@ -187,8 +186,18 @@ def _read_config(path: Path | None) -> paramiko.SSHConfig:
             raise InvalidRequest(
                 f"The ssh configuration file {file} cannot be read: {error.strerror}."
             ) from error
+    return _parsed(tuple(texts))
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(texts: tuple[tuple[Path, str], ...]) -> paramiko.SSHConfig:
+    """The configuration that these texts make; looking something up does not change it."""
+    import paramiko
+
+    config = paramiko.SSHConfig()
+    for file, text in texts:
         try:
-            config.parse(lines)
+            config.parse(text.splitlines())
         except (paramiko.SSHException, ValueError) as error:
             raise InvalidRequest(
                 f"The ssh configuration file {file} cannot be understood: {error}."

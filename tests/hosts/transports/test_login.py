@@ -272,6 +272,13 @@ class TestPasswords:
             connect(self._target(port, account.password, tmp_path, key=str(sshd.user_key))).close()
         assert [method for method, _ in account.attempts] == ["publickey", "password"]
 
+    def test_a_password_and_then_a_key_where_the_host_wants_them_so(self, sshd: Sshd, tmp_path: Path) -> None:
+        """The key that was offered before the host said what it wants first keeps its turn."""
+        account = Account(secret("password"), key_last=True)
+        with password_server(account) as port:
+            connect(self._target(port, account.password, tmp_path, key=str(sshd.user_key))).close()
+        assert [method for method, _ in account.attempts] == ["publickey", "password", "publickey"]
+
     def test_it_is_not_asked_for_when_a_key_is_enough(self, sshd: Sshd, open_connection: Connect) -> None:
         def never() -> str:
             raise AssertionError("asked for the password")

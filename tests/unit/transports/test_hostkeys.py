@@ -71,10 +71,25 @@ def test_hashed_names_are_found(file: Path) -> None:
     assert hostkeys.known_keys([file], "db2") == []
 
 
+def test_a_file_that_changes_is_read_again(file: Path) -> None:
+    assert hostkeys.known_keys([file], "db1") == []
+    for content in (f"db1 {_text()}\n", f"db1 {_text()}\n@revoked db1 {_text()}\n", ""):
+        file.write_text(content)
+        lines = [(entry.line, entry.marker) for entry in hostkeys.known_keys([file], "db1")]
+        assert lines == [(1, ""), (2, "@revoked")][: content.count("\n")]
+    file.unlink()
+    assert hostkeys.known_keys([file], "db1") == []
+
+
+def test_entries_come_in_the_order_of_their_lines(file: Path) -> None:
+    file.write_text(f"db* {_text()}\ndb1,other {_text(OTHER)}\n@revoked * {_text()}\n")
+    assert [entry.line for entry in hostkeys.known_keys([file], "db1")] == [1, 2, 3]
+
+
 @given(st.text(max_size=200))
 def test_no_line_makes_the_reader_stumble(text: str) -> None:
     for line in [text, f"|1|{text} {_text()}", f"db1 {text}", f"@{text} db1 {_text()}"]:
-        hostkeys._parse(Path("known_hosts"), 1, line, "db1")
+        hostkeys._File(Path("known_hosts"), line).entries("db1")
 
 
 def test_comments_blank_and_broken_lines_do_not_hide_a_good_one(file: Path) -> None:

@@ -10,6 +10,7 @@ import paramiko
 import pytest
 from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.buffered_pipe import BufferedPipe
+from paramiko.packet import Packetizer
 
 from dlpx_remote.transports.ssh.session import IDLE_CHECK, Session, Wakeup
 
@@ -32,6 +33,7 @@ def test_an_idle_session_wakes_up_as_rarely_as_we_say() -> None:
         (AuthOnlyHandler, "send_auth_request"),
         (AuthOnlyHandler, "_parse_userauth_failure"),
         (BufferedPipe, "set_event"),
+        (Packetizer, "read_message"),
     ],
 )
 def test_a_private_name_is_still_there(owner: type, name: str) -> None:
