@@ -160,7 +160,7 @@ def _start(
 ) -> tuple[subprocess.Popen[bytes], int]:
     log = place / "log"
     for _ in range(_ATTEMPTS):
-        port = _free_port()
+        port = free_port(_ADDRESS)
         configuration = place / "sshd_config"
         configuration.write_text(_configuration(place, authorized, account, port))
         # A session of its own: Ctrl-C at the terminal is for the demo, which then ends the server itself.
@@ -172,7 +172,7 @@ def _start(
             start_new_session=True,
         )
         try:
-            if _answers(process, port):
+            if answers(process, _ADDRESS, port):
                 return process, port
         except BaseException:
             _end(process)
@@ -219,18 +219,20 @@ def _is_locked(account: pwd.struct_passwd) -> bool:
     return any(line.startswith(f"{account.pw_name}:!") for line in lines)
 
 
-def _free_port() -> int:
+def free_port(address: str) -> int:
+    """A port of a loopback address that nobody listens on at this moment."""
     with socket.socket() as probe:
-        probe.bind((_ADDRESS, 0))
+        probe.bind((address, 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+def answers(process: subprocess.Popen[bytes], address: str, port: int) -> bool:
+    """Wait until an SSH server that was started answers; False when it ended or takes too long."""
     until = time.monotonic() + _START_LIMIT
     while process.poll() is None and time.monotonic() < until:
         try:
-            with socket.create_connection((_ADDRESS, port), timeout=1) as connection:
+            with socket.create_connection((address, port), timeout=1) as connection:
                 if connection.recv(4) == b"SSH-":
                     return True
         except OSError:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-_START = 10.0
+from dlpx_remote.demo.loopback import answers, find_sshd, free_port
 
 
 def sshd_binary() -> str:
     """Path of sshd; a missing one fails with what to install."""
-    found = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/sbin")
+    found = find_sshd()
     if found is None:
         raise RuntimeError("sshd is missing: install openssh-server.")
-    return found
+    return str(found)
 
 
 class Sshd:
@@ -50,7 +47,7 @@ class Sshd:
         self.user_key = self.make_key("user", user_key_type)
         self.host_keys = {kind: self.make_key(f"host_{kind}", kind) for kind in key_types}
         self.authorize(self.user_key)
-        self.port = self._free_port()
+        self.port = free_port(address)
         self.log = directory / "sshd.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -108,19 +105,11 @@ class Sshd:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         command = [sshd_binary(), "-D", "-f", str(configuration), "-E", str(self.log)]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        until = time.monotonic() + _START
-        while True:
-            try:
-                with socket.create_connection((self.address, self.port), timeout=1) as probe:
-                    if probe.recv(4) == b"SSH-":
-                        return self
-            except OSError:
-                pass
-            if time.monotonic() > until or self._process.poll() is not None:
-                said = self.log.read_text() if self.log.exists() else ""
-                self.stop()
-                raise RuntimeError(f"sshd did not start: {said}")
-            time.sleep(0.02)
+        if not answers(self._process, self.address, self.port):
+            said = self.log.read_text() if self.log.exists() else ""
+            self.stop()
+            raise RuntimeError(f"sshd did not start: {said}")
+        return self
 
     def stop(self) -> None:
         """End the server with all its sessions. Idempotent."""
@@ -158,11 +147,6 @@ class Sshd:
             lines.append("Subsystem sftp internal-sftp")
         lines += [f"HostKey {path}" for path in self.host_keys.values()]
         return lines
-
-    def _free_port(self) -> int:
-        with socket.socket() as probe:
-            probe.bind((self.address, 0))
-            return int(probe.getsockname()[1])
 
 
 def _descendants(parent: int) -> list[int]:
