@@ -139,7 +139,7 @@ _log_scan.setFormatter(logging.Formatter("%(message)s"))
 def pytest_configure() -> None:
     """Begin to look."""
     logging.getLogger().addHandler(_log_scan)
-    for name in ("dlpx_remote", "paramiko", "fabric"):
+    for name in ("dlpx_remote", "paramiko"):
         logging.getLogger(name).setLevel(logging.DEBUG)
     _look_at_errors()
     _sampler.start()

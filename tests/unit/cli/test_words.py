@@ -7,15 +7,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
 from dlpx_remote.cli.application import application
+from dlpx_remote.engine import Engine
 from tests.unit.cli.conftest import CommandLine
 
-_HEAVY = ("alembic", "dlpx_remote.engine", "fabric", "jsonschema", "paramiko", "rich", "sqlalchemy", "yaml")
+_HEAVY = ("alembic", "dlpx_remote.engine", "jsonschema", "paramiko", "rich", "sqlalchemy", "yaml")
+_PROGRAM = """
+import json, sys
+from dlpx_remote.cli import main
+main(sys.argv[1:])
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
 
 
 def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -25,6 +33,12 @@ def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, 
         return
     for name, inner in below.items():
         yield from _commands(inner, (*words, name))
+
+
+def _imported_by(*words: str) -> set[str]:
+    command = [sys.executable, "-c", _PROGRAM, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(json.loads(done.stderr))
 
 
 ALL_COMMANDS = sorted(_commands(typer.main.get_command(application)))
@@ -70,13 +84,18 @@ def test_version_is_that_of_the_distribution(command: CommandLine) -> None:
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_and_version_import_nothing_heavy(option: str) -> None:
-    program = (
-        "import sys, json; from dlpx_remote.cli import main; main([sys.argv[1]]); "
-        "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", program, option], capture_output=True, text=True, check=True)
+    assert _imported_by(option).isdisjoint(_HEAVY)
 
-    assert set(json.loads(done.stderr)).isdisjoint(_HEAVY)
+
+@pytest.mark.parametrize("words", [("env", "list"), ("plugin", "list")], ids=" ".join)
+def test_listing_what_is_known_loads_neither_transport_nor_validator_nor_migrations(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    Engine(tmp_path / "state").close()  # the first opening migrates
+
+    assert _imported_by("--state", str(tmp_path / "state"), *words).isdisjoint(
+        {"alembic", "jsonschema", "paramiko"}
+    )
 
 
 def test_no_command_shows_the_help_and_counts_as_wrong_use(command: CommandLine) -> None:

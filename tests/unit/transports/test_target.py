@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -116,9 +114,3 @@ def test_no_secret_is_in_the_representation_of_a_target() -> None:
         return "hunter2"
 
     assert "password" not in repr(SshTarget("db1", password=password, passphrase=password))
-
-
-def test_who_only_describes_a_target_does_not_load_paramiko() -> None:
-    program = "import sys, dlpx_remote.engine; print('paramiko' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
