@@ -64,11 +64,14 @@ class Deadlines:
         connect: from name resolution to a usable session, all jump hosts included.
         idle: without a byte from the host while a command runs; None for no limit.
         total: for one command; None for no limit.
+        alive: without any sign of life from the host, whether or not a command runs. The host is asked for
+            one when two thirds of it are over; then the connection is lost.
     """
 
     connect: float = 15.0
     idle: float | None = None
     total: float | None = None
+    alive: float = 45.0
 
 
 @dataclass(frozen=True)

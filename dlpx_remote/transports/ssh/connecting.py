@@ -53,7 +53,7 @@ def open_sessions(target: SshTarget, deadlines: Deadlines, trace: Trace | None) 
     sessions: list[Session] = []
     try:
         for hop in chain:
-            steps = _Steps(hop, target, deadline, deadlines.connect, Tracer(trace))
+            steps = _Steps(hop, target, deadline, deadlines, Tracer(trace))
             sessions.append(steps.open(sessions[-1] if sessions else None))
     except BaseException:
         Opened(sessions, chain[-1]).end()
@@ -65,12 +65,12 @@ class _Steps:
     """Opens one hop."""
 
     def __init__(
-        self, hop: Hop, target: SshTarget, deadline: Deadline, seconds: float, tracer: Tracer
+        self, hop: Hop, target: SshTarget, deadline: Deadline, deadlines: Deadlines, tracer: Tracer
     ) -> None:
         self._hop = hop
         self._target = target
         self._deadline = deadline
-        self._seconds = seconds
+        self._deadlines = deadlines
         self._tracer = tracer
 
     @contextlib.contextmanager
@@ -81,12 +81,12 @@ class _Steps:
             except (TransportError, KeyboardInterrupt):
                 raise
             except Exception as error:
-                raise connect_error(error, self._hop, stage, self._seconds) from error
+                raise connect_error(error, self._hop, stage, self._deadlines.connect) from error
 
     def open(self, before: Session | None) -> Session:
         connection = self._through(before) if before else self._directly()
         try:
-            session = Session(connection)
+            session = Session(connection, self._deadlines.alive)
         except BaseException:
             connection.close()
             raise
@@ -104,6 +104,7 @@ class _Steps:
                 )
             with self._stage("auth") as detail:
                 detail.text = authenticate(session, self._hop, self._target, self._deadline)
+            session.watch()
         except BaseException:
             session.end()
             raise

@@ -7,7 +7,9 @@ them, so that a release that renames one fails by name.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -19,16 +21,15 @@ from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.common import (
     MSG_SERVICE_ACCEPT,
     cMSG_CHANNEL_REQUEST,
+    cMSG_GLOBAL_REQUEST,
     cMSG_SERVICE_REQUEST,
     cMSG_USERAUTH_REQUEST,
 )
 from paramiko.message import Message
 from paramiko.packet import Packetizer
 
+from dlpx_remote.transports.base import Deadlines
 from dlpx_remote.transports.ssh.deadline import Deadline
-
-IDLE_CHECK = 10.0
-"""Seconds between two wake-ups of an idle session; paramiko's own 0.1 costs 30 % of a core at 1,000 hosts."""
 
 PROMPT = 32
 """Messages that are acknowledged at once: OpenSSH's side waits for acknowledgements (Nagle) until the first
@@ -122,12 +123,24 @@ class _Authentication(AuthOnlyHandler):
 
 
 class _Packetizer(Packetizer):
-    """Without the timer of the handshake: our deadline ends it, and a failed one would leave its thread."""
+    """Reads and writes messages, and notices a host that falls silent.
 
-    def __init__(self, connection: Any) -> None:
+    It has no timer of the handshake: our deadline ends it, and a failed one would leave its thread.
+
+    Args:
+        connection: what is read and written.
+        alive: seconds; see ``Deadlines.alive``. An idle session wakes up only when two thirds of it are over
+            (paramiko's own ten times a second cost 30 % of a core at 1,000 hosts).
+    """
+
+    def __init__(self, connection: Any, alive: float) -> None:
         super().__init__(connection)
         self._connection = connection
         self._prompt = PROMPT if isinstance(connection, socket.socket) and _QUICK is not None else 0
+        self._alive = alive
+        self._asked = False
+        self.ask: Callable[[], None] | None = None
+        connection.settimeout(quiet(alive))
 
     def start_handshake(self, timeout: float) -> None:
         pass
@@ -137,16 +150,53 @@ class _Packetizer(Packetizer):
             self._prompt -= 1
             with contextlib.suppress(OSError):  # no TCP socket
                 self._connection.setsockopt(socket.IPPROTO_TCP, _QUICK, 1)
-        return super().read_message()
+        message = super().read_message()
+        if self._asked:
+            self._asked = False
+            self._connection.settimeout(quiet(self._alive))
+        return message
+
+    def _check_keepalive(self) -> None:
+        """Called in the session's own thread when nothing came for as long as the connection's time-out."""
+        if self.ask is None:
+            return
+        if self._asked:
+            raise SessionLost(f"the host has given no sign of life for {self._alive:g} s")
+        self._asked = True
+        self._connection.settimeout(self._alive - quiet(self._alive))
+        lock = cast(Any, self)._Packetizer__write_lock
+        # Where another thread is stuck in writing, that is question enough; this one must go on listening.
+        if lock.acquire(blocking=False):
+            try:
+                if self._takes_more():
+                    self.ask()
+            finally:
+                lock.release()
+
+    def _takes_more(self) -> bool:
+        if isinstance(self._connection, paramiko.Channel):
+            return self._connection.send_ready()
+        poll = select.poll()
+        poll.register(self._connection, select.POLLOUT)
+        return bool(poll.poll(0))
+
+
+def quiet(alive: float) -> float:
+    """Seconds of silence after which the host is asked for a sign of life."""
+    return alive * 2 / 3
 
 
 class Session(paramiko.Transport):
-    """A session over an open socket (or channel of a jump host)."""
+    """A session over an open socket (or channel of a jump host).
 
-    _active_check_timeout = IDLE_CHECK
+    Args:
+        connection: what it runs over; ended with the session.
+        alive: see ``Deadlines.alive``; holds from :meth:`watch` on.
+    """
 
-    def __init__(self, connection: socket.socket | paramiko.Channel) -> None:
-        super().__init__(connection, packetizer_class=_Packetizer)
+    def __init__(self, connection: socket.socket | paramiko.Channel, alive: float = Deadlines.alive) -> None:
+        self._active_check_timeout = quiet(alive)
+        super().__init__(connection, packetizer_class=cast(Any, functools.partial(_Packetizer, alive=alive)))
         self.set_log_channel(_LOG)
         self._service_accepted = threading.Event()
         handlers: dict[int, Callable[[Message], None]] = cast(Any, self)._handler_table
@@ -250,10 +300,24 @@ class Session(paramiko.Transport):
         """Send, also before the login is complete."""
         cast(Any, self)._send_message(message)
 
+    def watch(self) -> None:
+        """From now on the session is lost when the host gives no sign of life."""
+        cast(_Packetizer, self.packetizer).ask = self._ask
+
+    def _ask(self) -> None:
+        """A request that every server answers, if only by refusing it (RFC 4254 section 4)."""
+        if not cast(Any, self).clear_to_send.is_set():  # in a key exchange, whose next step is awaited anyway
+            return
+        message = Message()
+        message.add_byte(cMSG_GLOBAL_REQUEST)
+        message.add_string("keepalive@openssh.com")
+        message.add_boolean(True)
+        self.send_now(message)
+
     def end(self) -> None:
         """End the session and its thread. Idempotent; raises nothing."""
         with contextlib.suppress(OSError, EOFError, AttributeError):
-            # Wakes the thread out of its poll; closing alone would leave it there for IDLE_CHECK seconds.
+            # Wakes the thread out of its poll; closing alone would leave it there until its time-out.
             self._connection.shutdown(socket.SHUT_RDWR)
         self.close()
         self._connection.close()

@@ -12,15 +12,15 @@ from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.buffered_pipe import BufferedPipe
 from paramiko.packet import Packetizer
 
-from dlpx_remote.transports.ssh.session import IDLE_CHECK, Session, Wakeup
+from dlpx_remote.transports.ssh.session import Session, Wakeup, quiet
 
 
 def test_an_idle_session_wakes_up_as_rarely_as_we_say() -> None:
     assert paramiko.Transport._active_check_timeout == 0.1  # type: ignore[attr-defined]
     near, far = socket.socketpair()
     with near, far:
-        Session(near)
-        assert near.gettimeout() == IDLE_CHECK
+        Session(near, alive=45)
+        assert near.gettimeout() == quiet(45) == 30
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,19 @@ def test_an_idle_session_wakes_up_as_rarely_as_we_say() -> None:
         (AuthOnlyHandler, "_parse_userauth_failure"),
         (BufferedPipe, "set_event"),
         (Packetizer, "read_message"),
+        (Packetizer, "_check_keepalive"),
     ],
 )
 def test_a_private_name_is_still_there(owner: type, name: str) -> None:
     assert callable(getattr(owner, name))
+
+
+def test_a_session_that_waits_in_vain_comes_to_our_check() -> None:
+    assert "self._check_keepalive()" in inspect.getsource(Packetizer.read_all)
+    near, far = socket.socketpair()
+    with near, far:
+        lock = Session(near).packetizer._Packetizer__write_lock  # type: ignore[attr-defined]
+        assert lock.acquire(blocking=False)
 
 
 def test_a_session_dispatches_to_handlers_of_its_own() -> None:

@@ -1,0 +1,83 @@
+"""A host that falls silent while its TCP connection still stands: noticed, and never taken for a result."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dlpx_remote.transports.base import Deadlines, OutcomeUnknown, TransportError
+from dlpx_remote.transports.ssh import SshConnection, SshTarget, connect
+from tests.hosts.faults.conftest import Reach, ServerFactory
+from tests.hosts.faults.proxy import Proxy
+from tests.hosts.sshd import Sshd
+
+ALIVE = Deadlines(alive=1.5)
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def server(server_with: ServerFactory) -> Sshd:
+    return server_with()
+
+
+@contextmanager
+def _through(server: Sshd, target: SshTarget, deadlines: Deadlines) -> Iterator[tuple[Proxy, SshConnection]]:
+    with Proxy(server.address, server.port) as proxy:
+        moved = dataclasses.replace(target, host="127.0.0.1", port=proxy.port)
+        with connect(moved, deadlines=deadlines) as connection:
+            yield proxy, connection
+
+
+def _wait_until_lost(connection: SshConnection) -> None:
+    waited = threading.Event()
+    for _ in range(int(PATIENCE / 0.05)):
+        if not connection.is_open:
+            return
+        waited.wait(0.05)
+    raise AssertionError("the loss was never noticed")
+
+
+def test_a_running_command_ends_with_its_outcome_unknown(server: Sshd, reach: Reach, tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    with _through(server, reach(server), ALIVE) as (proxy, connection):
+
+        def stall() -> None:
+            waited = threading.Event()
+            while not began.exists():
+                waited.wait(0.02)
+            proxy.links[0].strike("stall")
+
+        threading.Thread(target=stall, daemon=True).start()
+        with pytest.raises(OutcomeUnknown, match=r"no sign of life for 1\.5 s"):
+            connection.run(f"touch {began}; sleep 5", timeout=PATIENCE)
+        assert not connection.is_open
+
+
+def test_an_idle_connection_is_known_to_be_lost(server: Sshd, reach: Reach) -> None:
+    with _through(server, reach(server), ALIVE) as (proxy, connection):
+        connection.run("true")
+        proxy.links[0].strike("stall")
+        _wait_until_lost(connection)
+        with pytest.raises(TransportError):
+            connection.run("true", timeout=PATIENCE)
+
+
+def test_a_silent_command_on_a_live_host_is_left_alone(server: Sshd, reach: Reach) -> None:
+    with _through(server, reach(server), Deadlines(alive=0.9)) as (_, connection):
+        assert connection.run("sleep 3; echo done", timeout=PATIENCE).stdout == b"done\n"
+        assert connection.is_open
+
+
+def test_a_writer_that_is_stuck_does_not_hide_the_silence(server: Sshd, reach: Reach) -> None:
+    """The host takes nothing more, and a thread of ours waits for it to: the other end still is not there."""
+    with _through(server, reach(server), ALIVE) as (proxy, connection):
+        connection.run("true")
+        proxy.links[0].strike("stall")
+        with pytest.raises(TransportError):
+            connection.run("true", variables={f"V{number}": "x" * 100_000 for number in range(200)})
+        assert not connection.is_open
