@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dlpx_remote.transports.ssh.streams import MarkedStream, Report
 
-TOKEN = "0123456789abcdef0123456789abcdef"
+TOKEN = "0123456789abcdeffedcba9876543210"
+"""Not periodic, as a random token is not: a piece of it before it makes no second one."""
 _WORD = TOKEN.encode()
 
 
