@@ -57,6 +57,22 @@ class CommandResult:
 
 
 @dataclass(frozen=True)
+class FileCopied:
+    """What was copied.
+
+    Attributes:
+        size: bytes.
+        sha256: of what was read at the source, in hexadecimal.
+        verified: True when the host's own SHA-256 of the file was compared; False where the host has no tool
+            for it, and only the size was.
+    """
+
+    size: int
+    sha256: str
+    verified: bool
+
+
+@dataclass(frozen=True)
 class Deadlines:
     """Time-outs in seconds.
 
@@ -158,12 +174,48 @@ class Connection(Protocol):
         """
         ...
 
-    def put(self, source: Path, destination: str, *, mode: int = 0o600) -> None:
-        """Copy a local file to ``destination`` on the host, atomically."""
+    def put(
+        self,
+        source: Path,
+        destination: str,
+        *,
+        mode: int = 0o600,
+        owner: str = "",
+        timeout: float | None = None,
+    ) -> FileCopied:
+        """Copy a local file to ``destination`` on the host, atomically.
+
+        Args:
+            source: a regular file of any size.
+            destination: relative to the home directory; a symbolic link there is itself replaced.
+            mode: permissions of the copy.
+            owner: ``user``, ``user:group`` or ``:group``, as names or numbers; empty leaves it to the
+                account. Another user than the account itself needs root.
+            timeout: seconds for all of it; None takes the connection's ``Deadlines.total``.
+
+        Raises:
+            InvalidRequest: ``destination`` is no path.
+            TransferFailed: the destination is as it was before.
+            OutcomeUnknown: the connection was lost at the very end; the destination is either as before, or
+                the whole new file.
+        """
         ...
 
-    def get(self, source: str, destination: Path) -> None:
-        """Copy a file of the host to the local ``destination``, atomically."""
+    def get(
+        self, source: str, destination: Path, *, mode: int = 0o600, timeout: float | None = None
+    ) -> FileCopied:
+        """Copy a regular file of the host to the local ``destination``, atomically.
+
+        Args:
+            source: relative to the home directory.
+            destination: a symbolic link there is itself replaced.
+            mode: permissions of the copy.
+            timeout: seconds for all of it; None takes the connection's ``Deadlines.total``.
+
+        Raises:
+            InvalidRequest: ``source`` is no path.
+            TransferFailed: the destination is as it was before.
+        """
         ...
 
     def close(self) -> None:

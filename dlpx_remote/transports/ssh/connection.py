@@ -23,6 +23,7 @@ from dlpx_remote.transports.base import (
     CommandResult,
     CommandTimeout,
     Deadlines,
+    FileCopied,
     InvalidCommand,
     NotSent,
     OutputCallback,
@@ -38,9 +39,10 @@ from dlpx_remote.transports.ssh.commands import Command, Idle, Limits, TooMuchOu
 from dlpx_remote.transports.ssh.connecting import Opened, open_sessions
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.facts import parse_facts
+from dlpx_remote.transports.ssh.scripted import Scripted, scripted
 from dlpx_remote.transports.ssh.session import SessionLost, TimeUp
 from dlpx_remote.transports.ssh.target import SshTarget
-from dlpx_remote.transports.ssh.trace import Trace, Tracer
+from dlpx_remote.transports.ssh.trace import StageDetail, Trace, Tracer
 
 SHELL_START = 60.0
 """Seconds that an account's start-up files may take before the first command."""
@@ -171,25 +173,29 @@ class SshConnection:
         with REDACTOR.variables(checked.values()):
             return self._execute(invocation, on_output)
 
-    def put(self, source: Path, destination: str, *, mode: int = 0o600) -> None:
-        """Copy a local file to ``destination`` on the host (relative to the home directory), atomically.
+    def put(
+        self,
+        source: Path,
+        destination: str,
+        *,
+        mode: int = 0o600,
+        owner: str = "",
+        timeout: float | None = None,
+    ) -> FileCopied:
+        """See :meth:`dlpx_remote.transports.base.Connection.put`."""
+        with self._transfer(f"{source} to {destination}", timeout) as (detail, transfer):
+            copied = transfer.put(source, destination, mode=mode, owner=owner)
+            detail.text += files.in_words(copied)
+            return copied
 
-        Raises:
-            TransferFailed: the destination is as it was before.
-        """
-        with self._tracer.stage("transfer", self.address) as detail, self._transfer() as transfer:
-            detail.text = f"{source} to {destination}"
-            transfer.put(source, destination, mode)
-
-    def get(self, source: str, destination: Path) -> None:
-        """Copy a file of the host to the local ``destination``, atomically.
-
-        Raises:
-            TransferFailed: the destination is as it was before.
-        """
-        with self._tracer.stage("transfer", self.address) as detail, self._transfer() as transfer:
-            detail.text = f"{source} to {destination}"
-            transfer.get(source, destination)
+    def get(
+        self, source: str, destination: Path, *, mode: int = 0o600, timeout: float | None = None
+    ) -> FileCopied:
+        """See :meth:`dlpx_remote.transports.base.Connection.get`."""
+        with self._transfer(f"{source} to {destination}", timeout) as (detail, transfer):
+            copied = transfer.get(source, destination, mode=mode)
+            detail.text += files.in_words(copied)
+            return copied
 
     def close(self) -> None:
         """End commands that still run, then the connection. Idempotent; raises nothing."""
@@ -336,16 +342,26 @@ class SshConnection:
         return facts.tools["expect"]
 
     @contextlib.contextmanager
-    def _transfer(self) -> Iterator[files.Transfer]:
+    def _transfer(self, what: str, timeout: float | None) -> Iterator[tuple[StageDetail, files.Transfer]]:
+        total = self._deadlines.total if timeout is None else timeout
+        limits = files.TransferLimits(self._deadlines.idle or files.STALLED, total)
+        with self._tracer.stage("transfer", self.address) as detail, self._scripted(limits) as script:
+            detail.text = what
+            yield detail, files.Transfer(script, limits, self._where)
+
+    @contextlib.contextmanager
+    def _scripted(self, limits: files.TransferLimits) -> Iterator[Scripted]:
+        """A channel for a script that moves bytes."""
+        deadline = Deadline(limits.total)
         try:
-            channel = self._channels.open(Deadline(self._deadlines.total))
+            channel = self._channels.open(deadline)
         except (TimeUp, *_LOST) as error:
             raise TransferFailed(
                 f"No session for files on {self.address}{_because(error)}.", "Try again.", **self._where
             ) from error
         try:
-            with files.opened(self._session, channel, self._where) as transfer:
-                yield transfer
+            with scripted(self._session, channel, idle=limits.idle, deadline=deadline) as script:
+                yield script
         finally:
             self._channels.close(channel)
 
