@@ -60,6 +60,7 @@ class Scripted:
         self._last_news = time.monotonic()
         self._sending_since: float | None = None
         self._stalled = False
+        self._gone = False
         self._line = bytearray()
         self._noise = bytearray()
         self._before: bytearray | None = bytearray()  # what came on stdout before the script began
@@ -85,7 +86,7 @@ class Scripted:
         """True once the connection is known to be gone; that the channel is closed shows a little earlier."""
         if self._channel.closed and not self._channel.eof_received:
             self._session.join(1.0)
-        return not self._session.is_active()
+        return self._gone or not self._session.is_active()
 
     def start(self, script: bytes) -> None:
         """Hand over the script.
@@ -181,6 +182,7 @@ class Scripted:
         except _LOST as error:
             if self._stalled:
                 raise TimeUp from error
+            self._gone = True
             raise SessionLost(_reason(error)) from error
         finally:
             self._sending_since = None

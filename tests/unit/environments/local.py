@@ -6,9 +6,9 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from dlpx_remote.transports.base import MAX_OUTPUT, CommandResult, OutputCallback, ShellFacts
+from dlpx_remote.transports.base import MAX_OUTPUT, CommandResult, FileCopied, OutputCallback, ShellFacts
 
 
 class LocalConnection:
@@ -56,10 +56,10 @@ class LocalConnection:
         )
         return CommandResult(done.returncode, done.stdout, done.stderr)
 
-    def put(self, source: Path, destination: str, *, mode: int = 0o600) -> None:
+    def put(self, source: Path, destination: str, **options: Any) -> FileCopied:
         raise NotImplementedError
 
-    def get(self, source: str, destination: Path) -> None:
+    def get(self, source: str, destination: Path, **options: Any) -> FileCopied:
         raise NotImplementedError
 
     def close(self) -> None:
