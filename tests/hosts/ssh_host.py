@@ -102,7 +102,8 @@ class SshHost:
         users = "|".join(self.users)
         return frozenset(
             self.root(
-                f"find {_WATCHED} -xdev -printf 'file %p\\n'\n"
+                # The databases write into their own directories whenever they like.
+                f"find {_WATCHED} -xdev ! -user postgres -printf 'file %p\\n'\n"
                 # A session that is just ending is not left behind, and sshd's own child belongs to sshd.
                 f'ps -eo user:32=,args= | awk \'$1 ~ /^({users})$/ && $2 != "sshd:" {{print "process", $0}}\''
             ).splitlines()
