@@ -68,8 +68,14 @@ def test_what_is_no_postgresql_is_left_out(postgres: ModuleType) -> None:
 
 def _record(**changes: str) -> str:
     fields = {
-        **{"data": "/data", "name": "", "version": "15", "config": "", "program": ""},
-        **{"port": "", "readable": "yes", "owner": "postgres"},
+        "data": "/data",
+        "name": "",
+        "version": "15",
+        "config": "",
+        "program": "",
+        "port": "",
+        "readable": "yes",
+        "owner": "postgres",
         **changes,
     }
     return "".join(f"{key}={value}\0" for key, value in fields.items()) + "\0"
