@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
+import random
 import socket
 import threading
+import time
 from typing import Any
 
-from dlpx_remote.transports.base import Deadlines, TransportError
+from dlpx_remote.transports.base import Deadlines, HandshakeFailed, TransportError
 from dlpx_remote.transports.ssh import hostkeys
 from dlpx_remote.transports.ssh.authentication import authenticate
 from dlpx_remote.transports.ssh.deadline import Deadline
@@ -19,6 +22,12 @@ from dlpx_remote.transports.ssh.trace import Stage, StageDetail, Trace, Tracer
 
 DEAD_PEER = 30
 """Seconds after which a peer that acknowledges nothing is taken for dead."""
+
+MOST_DOUBTFUL_TRIES = 4
+"""Where a server only closes the connection, which a busy one does, but a broken one too."""
+
+LONGEST_PAUSE = 1.0
+"""Seconds, give or take half of them by chance, so that many of us do not come back at once."""
 
 _Address = tuple[Any, ...]
 
@@ -72,6 +81,7 @@ class _Steps:
         self._deadline = deadline
         self._deadlines = deadlines
         self._tracer = tracer
+        self._turned_away = "no"
 
     @contextlib.contextmanager
     def _stage(self, stage: Stage) -> Any:
@@ -84,6 +94,21 @@ class _Steps:
                 raise connect_error(error, self._hop, stage, self._deadlines.connect) from error
 
     def open(self, before: Session | None) -> Session:
+        """Open it; a server that turns us away because it is busy is tried again within the deadline."""
+        for attempt in itertools.count():
+            self._turned_away = "no"
+            try:
+                return self._attempt(before)
+            except HandshakeFailed:
+                tries = {"no": 1, "perhaps": MOST_DOUBTFUL_TRIES}.get(self._turned_away)
+                pause = min(LONGEST_PAUSE, 0.05 * 2**attempt) * random.uniform(0.5, 1.5)  # noqa: S311
+                left = self._deadline.remaining()
+                if (tries is not None and attempt + 1 >= tries) or (left is not None and left <= pause):
+                    raise
+            time.sleep(pause)
+        raise AssertionError
+
+    def _attempt(self, before: Session | None) -> Session:
         connection = self._through(before) if before else self._directly()
         try:
             session = Session(connection, self._deadlines.alive)
@@ -92,7 +117,11 @@ class _Steps:
             raise
         try:
             with self._stage("handshake") as detail:
-                self._handshake(session, detail)
+                try:
+                    self._handshake(session, detail)
+                except BaseException:
+                    self._turned_away = session.turned_away
+                    raise
             with self._stage("host key") as detail:
                 key = session.get_remote_server_key()
                 detail.text = hostkeys.judge(

@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
@@ -140,10 +140,16 @@ class _Packetizer(Packetizer):
         self._alive = alive
         self._asked = False
         self.ask: Callable[[], None] | None = None
+        self.first_words = ""
         connection.settimeout(quiet(alive))
 
     def start_handshake(self, timeout: float) -> None:
         pass
+
+    def readline(self, timeout: float) -> str:
+        line = super().readline(timeout)
+        self.first_words = line
+        return line
 
     def read_message(self) -> tuple[int, Message]:
         if self._prompt:
@@ -206,6 +212,19 @@ class Session(paramiko.Transport):
         self.farewell = ""
 
     # handshake
+
+    @property
+    def turned_away(self) -> Literal["no", "perhaps", "surely"]:
+        """Whether a failed handshake failed because the server had too many under way (``MaxStartups``).
+
+        OpenSSH closes the connection instead of naming its version, newer ones with a word of explanation.
+        """
+        if self.remote_version:
+            return "no"
+        said = cast(_Packetizer, self.packetizer).first_words
+        if "MaxStartups" in said:
+            return "surely"
+        return "no" if said else "perhaps"
 
     def shake_hands(self, deadline: Deadline) -> None:
         """Exchange versions and keys.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -17,11 +18,12 @@ from dlpx_remote.transports.base import (
     ConnectFailed,
     ConnectionRefused,
     Deadlines,
+    HandshakeFailed,
     NotSent,
     OutcomeUnknown,
     TransportError,
 )
-from dlpx_remote.transports.ssh import SshConnection, connect
+from dlpx_remote.transports.ssh import SshConnection, TraceEvent, connect
 from tests.hosts.faults.conftest import Reach, ServerFactory
 from tests.hosts.sshd import Sshd
 
@@ -180,6 +182,40 @@ def test_where_one_login_at_once_is_allowed_many_connect_or_are_told_why(
     assert all(text == "in\n" or "MaxStartups" in text for text in said)
     with connect(reach(server)) as connection:
         assert connection.run("echo later").stdout == b"later\n"
+
+
+def _the_only_place(server: Sshd) -> socket.socket:
+    """A connection that the server let in and that never logs in."""
+    while True:
+        place = socket.create_connection((server.address, server.port))
+        if place.recv(4) == b"SSH-":
+            return place
+        place.close()  # the server still counts the connection before
+        time.sleep(0.05)
+
+
+def test_a_busy_server_is_tried_again_until_it_has_room(server_with: ServerFactory, reach: Reach) -> None:
+    server = server_with("MaxStartups 1")
+    events: list[TraceEvent] = []
+    with _the_only_place(server) as first:
+
+        def make_room(event: TraceEvent) -> None:
+            events.append(event)
+            if sum(event.state == "failed" for event in events) == 3:
+                first.close()
+
+        with connect(reach(server), deadlines=Deadlines(connect=DEADLINE), trace=make_room) as connection:
+            assert connection.run("echo in").stdout == b"in\n"
+    assert {event.stage for event in events if event.state == "failed"} == {"handshake"}
+
+
+def test_a_server_that_stays_busy_is_given_up_at_the_connect_deadline(
+    server_with: ServerFactory, reach: Reach
+) -> None:
+    server = server_with("MaxStartups 1")
+    with _the_only_place(server), pytest.raises(HandshakeFailed) as caught:
+        connect(reach(server), deadlines=Deadlines(connect=2))
+    assert "MaxStartups" in str(caught.value)
 
 
 def test_a_server_that_accepts_no_login_is_given_up_at_the_connect_deadline(
