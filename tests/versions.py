@@ -15,6 +15,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 VERSIONS = ("3.11", "3.12", "3.13")
@@ -45,12 +46,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="dlpx-versions-") as directory:
         wheel = _build_wheel(Path(directory))
         failures += [f"the wheel lacks {name}" for name in _lacking(wheel)]
-        for version in VERSIONS:
-            if version in left_out:
-                print(f"Python {version}: left out as asked", flush=True)
-                continue
-            failure = _try(version, wheel, Path(directory) / version)
-            failures += [f"Python {version}: {failure}"] if failure else []
+        for version in left_out:
+            print(f"Python {version}: left out as asked", flush=True)
+        versions = [version for version in VERSIONS if version not in left_out]
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as side_by_side:
+            tried = side_by_side.map(
+                lambda version: _try(version, wheel, Path(directory) / version), versions
+            )
+            failures += [
+                f"Python {version}: {failure}"
+                for version, failure in zip(versions, tried, strict=True)
+                if failure
+            ]
     for failure in failures:
         print(f"FAILED  {failure}")
     return 1 if failures else 0
