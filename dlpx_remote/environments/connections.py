@@ -121,7 +121,12 @@ class Connections:
             slot.close()
 
     def ask_beforehand(self, environments: Iterable[Environment]) -> None:
-        """Ask the person now for every secret that has to be asked for, before many things run at once."""
+        """Before many things run at once: ask the person now for every secret that has to be asked for.
+
+        And load what connects, or many threads would wait for it at once.
+        """
+        import dlpx_remote.transports.ssh  # noqa: F401
+
         for environment in environments:
             user = environment.primary_user
             for reference, purpose in secrets_of(environment, user):

@@ -40,6 +40,8 @@ _LOG = logging.getLogger(__name__)
 OnEvent = Callable[[DiscoveryEvent], None]
 Stage = Literal["connecting", "discovering", "finished", "failed", "skipped"]
 
+REACHING = 4
+
 REPOSITORY = "repositoryDefinition"
 SOURCE_CONFIG = "sourceConfigDefinition"
 
@@ -86,7 +88,8 @@ class Discovery:
         connections: the way to the hosts.
         open_session: how to run a plugin's operations.
         bookkeeping: what is kept.
-        parallel: how many environments and plugins are worked on at once.
+        parallel: how many environments and plugins are worked on at once; ``REACHING`` times as many hosts
+            may be in the state of being connected to.
         on_event: told of progress, from one thread at a time.
     """
 
@@ -121,13 +124,19 @@ class Discovery:
             environment for environment in environments if any(_fits(environment, one) for one in plugins)
         )
         pool = ThreadPoolExecutor(self._parallel, thread_name_prefix=self.job)
+        # Reaching a host is mostly waiting: a silent one must not begin to be so when all others are done.
+        reaching = ThreadPoolExecutor(self._parallel * REACHING, thread_name_prefix=f"{self.job}-reach")
         try:
-            started = [pool.submit(self._start, pool, environment, plugins) for environment in environments]
+            started = [
+                reaching.submit(self._start, pool, environment, plugins) for environment in environments
+            ]
             results = [part.result() for parts in started for part in parts.result()]
         except BaseException:
             self._stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            for each in (reaching, pool):
+                each.shutdown(wait=False, cancel_futures=True)
             raise
+        reaching.shutdown()
         pool.shutdown()
         report = DiscoveryReport(self.job, tuple(results), time.monotonic() - began)
         _LOG.info("job %s: ended, %s", self.job, "with failures" if report.failed else "all well")
