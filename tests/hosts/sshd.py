@@ -49,6 +49,8 @@ class Sshd:
         self.authorize(self.user_key)
         self.port = free_port(address)
         self.log = directory / "sshd.log"
+        self.home = directory / "home"
+        self.home.mkdir(exist_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
 
     def make_key(
@@ -133,6 +135,8 @@ class Sshd:
             f"ListenAddress {self.address}",
             f"Port {self.port}",
             f"PidFile {self.directory / 'sshd.pid'}",
+            # The person's own start-up files may be slow, and a killed shell may leave their locks behind.
+            f'SetEnv "HOME={self.home}"',
             f"AuthorizedKeysFile {self.authorized_keys}",
             "StrictModes no",
             "PermitRootLogin yes",

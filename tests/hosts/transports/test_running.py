@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dlpx_remote.transports.base import InvalidCommand, StreamName
 from dlpx_remote.transports.ssh import SshConnection
+from tests.hosts.sshd import Sshd
 from tests.secret_scan import secret
 
 _FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -127,9 +128,11 @@ class TestScripts:
         assert connection.run("echo a\\\n").stdout == b"a\n"
         assert connection.run("cat <<END\ntext").stdout.rstrip(b"\n") == b"text"
 
-    def test_it_runs_in_the_home_directory_with_a_utf_8_locale(self, connection: SshConnection) -> None:
+    def test_it_runs_in_the_home_directory_with_a_utf_8_locale(
+        self, sshd: Sshd, connection: SshConnection
+    ) -> None:
         result = connection.run('pwd; echo "${#WORD}"', variables={"WORD": "é"})
-        assert result.stdout_text == f"{Path.home()}\n1\n"
+        assert result.stdout_text == f"{sshd.home}\n1\n"
 
     def test_each_script_has_a_fresh_shell(self, connection: SshConnection) -> None:
         connection.run("x=1; export y=2; f() { :; }; trap 'echo trap' EXIT; set -u; cd /; ulimit -n 50")
