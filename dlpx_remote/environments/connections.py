@@ -94,13 +94,20 @@ class Connections:
             if self._closed:
                 raise ConnectionsClosed("The engine has been closed; no host can be reached any more.")
             slot = self._slots.setdefault((environment.reference, user.reference), _Slot())
+        seen = slot.failures
         with slot.lock:
             if slot.refused is not None:
                 raise slot.refused  # another try with the same credentials could lock the account
             if slot.connection is not None and not slot.connection.is_open:
                 slot.close()  # lost since; nothing was sent on it that could be sent twice
             if slot.connection is None:
-                slot.connection = self._open(slot, environment, user)
+                if slot.failure is not None and slot.failures != seen:
+                    raise slot.failure  # the attempt that this thread waited for; the next would take as long
+                try:
+                    slot.connection = self._open(slot, environment, user)
+                except RemoteError as error:
+                    slot.failure, slot.failures = error, slot.failures + 1
+                    raise
             return slot.connection
 
     def discard(self, environment_reference: str) -> None:
@@ -216,6 +223,8 @@ class _Slot:
         self.lock = threading.Lock()
         self.connection: Connection | None = None
         self.refused: AuthenticationFailed | None = None
+        self.failure: RemoteError | None = None
+        self.failures = 0
 
     def close(self) -> None:
         # Not under the lock: closing must not wait for a host that does not answer.

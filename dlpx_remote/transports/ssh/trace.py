@@ -63,6 +63,14 @@ class Tracer:
         self._emit(TraceEvent(stage, "complete", address, detail.text, time.monotonic() - began))
 
     def _emit(self, event: TraceEvent) -> None:
-        _LOGGER.debug("%s %s %s %s", event.address, event.stage, event.state, event.detail)
+        if event.state != "started":  # one line a stage
+            _LOGGER.debug(
+                "%s %s %s in %.3f s: %s",
+                event.address,
+                event.stage,
+                event.state,
+                event.duration,
+                event.detail,
+            )
         if self._hook is not None:
             self._hook(event)

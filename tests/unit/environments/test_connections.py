@@ -230,6 +230,30 @@ def test_a_host_that_was_down_is_tried_again(host: Host) -> None:
     assert len(host.targets) == 3
 
 
+def test_those_who_wait_for_a_host_that_is_down_hear_of_it_together(host: Host) -> None:
+    """Otherwise each would wait for the whole connect deadline in its turn."""
+    host.error = ConnectionRefused("nothing listens")
+    host.gate = threading.Event()
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
+        except ConnectionRefused as error:
+            errors.append(error)
+
+    with make(host, environment()) as connections:
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        threads[0].join(0.3)  # time for the others to come to wait
+        host.gate.set()
+        for thread in threads:
+            thread.join()
+    assert len(errors) == 8
+    assert len(host.targets) < 8  # one, but for a thread that was late
+
+
 def test_refused_credentials_are_not_offered_twice(host: Host) -> None:
     host.error = AuthenticationFailed("refused")
     with make(host, environment()) as connections:
