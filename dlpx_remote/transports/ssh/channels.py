@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -69,8 +70,9 @@ class Channels:
         return self._session.open_session(timeout=deadline.remaining(at_most=ANSWER))
 
     def close(self, channel: paramiko.Channel) -> None:
-        """Close a channel of :meth:`open` and let the next one in."""
-        channel.close()
+        """Close a channel of :meth:`open` and let the next one in; raises nothing."""
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            channel.close()  # on a session that is lost, there is nobody to tell
         with self._condition:
             self._open -= 1
             self._condition.notify()

@@ -64,11 +64,7 @@ def connect_error(error: BaseException, hop: Hop, stage: Stage, seconds: float) 
             **where,
         )
     if stage == "auth":
-        return AuthenticationFailed(
-            f"{named} closed the connection during the login of {hop.user}{_reason(error)}.",
-            "Look into the host's log; offer fewer keys if it says that there were too many failures.",
-            **where,
-        )
+        return _login_broke_off(error, hop, named)
     if stage == "handshake":
         return _handshake(error, hop, named)
     if isinstance(error, OSError):
@@ -79,6 +75,24 @@ def connect_error(error: BaseException, hop: Hop, stage: Stage, seconds: float) 
 def _reason(error: BaseException) -> str:
     text = str(error).strip().rstrip(".")
     return f": {text}" if text else ""
+
+
+def _login_broke_off(error: BaseException, hop: Hop, named: str) -> ConnectFailed:
+    """A host that refuses says so; a connection that is merely lost during the login may be tried again."""
+    refused = isinstance(error, paramiko.AuthenticationException)
+    if refused or (isinstance(error, SessionLost) and str(error)):
+        return AuthenticationFailed(
+            f"{named} closed the connection during the login of {hop.user}{_reason(error)}.",
+            "Look into the host's log; offer fewer keys if it says that there were too many failures.",
+            host=hop.host,
+            user=hop.user,
+        )
+    return ConnectFailed(
+        f"The connection to {named} port {hop.port} was lost during the login of {hop.user}{_reason(error)}.",
+        "Try again; look into the host's log if it happens again.",
+        host=hop.host,
+        user=hop.user,
+    )
 
 
 def _unreachable(error: OSError, hop: Hop, named: str) -> ConnectFailed:
