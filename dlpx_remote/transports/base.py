@@ -11,7 +11,7 @@ What happened to a command is one of four states: not sent, sent, started, finis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -70,6 +70,34 @@ class FileCopied:
     size: int
     sha256: str
     verified: bool
+
+
+@dataclass(frozen=True)
+class SyncProgress:
+    """How far the copying of a directory is.
+
+    Attributes:
+        size: bytes so far.
+        percent: of what is known to be copied by now.
+    """
+
+    size: int
+    percent: int
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What the copying of a directory did.
+
+    Attributes:
+        files: regular files that were transferred; unchanged ones are not.
+        size: their bytes.
+        vanished: paths that were there when it began, and gone when their turn came.
+    """
+
+    files: int
+    size: int
+    vanished: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,6 +246,41 @@ class Connection(Protocol):
         """
         ...
 
+    def sync(
+        self,
+        source_directory: str,
+        destination: Path,
+        *,
+        rsync_user: str | None = None,
+        exclude_paths: Sequence[str] = (),
+        sym_links_to_follow: Sequence[str] = (),
+        delete: bool = True,
+        timeout: float | None = None,
+        on_progress: Callable[[SyncProgress], None] | None = None,
+    ) -> SyncResult:
+        """Copy what is in a directory of the host into a local one: what changed, and only that.
+
+        Owners (as numbers, where this process may set them), permissions, times, symbolic and hard links stay
+        as they are.
+
+        Args:
+            source_directory: relative to the home directory.
+            destination: an existing directory.
+            rsync_user: the account on the host that may read the source, where it is not the login's own.
+            exclude_paths: what is left out, as rsync's patterns. One that begins with a slash is relative to
+                the source directory, or a path below it; another fits at any depth.
+            sym_links_to_follow: symbolic links in the source directory whose target is copied in their place.
+            delete: remove what is at the destination and not at the source, except what is excluded.
+            timeout: seconds for all of it; None takes the connection's ``Deadlines.total``.
+            on_progress: called now and then, from the calling thread.
+
+        Raises:
+            InvalidRequest: a path cannot be meant.
+            PrivilegeRefused: the account may not run rsync as ``rsync_user``.
+            SyncFailed: what is at the destination is not whole. What has come is kept for the next time.
+        """
+        ...
+
     def close(self) -> None:
         """End the connection and everything it left on the host. Idempotent; raises nothing."""
         ...
@@ -355,3 +418,7 @@ class OutcomeUnknown(TransportError):
 
 class TransferFailed(TransportError):
     """A file could not be copied; the destination is as it was before."""
+
+
+class SyncFailed(TransportError):
+    """A directory could not be copied, or not wholly; what is at the destination is not to be used."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -30,9 +30,13 @@ from dlpx_remote.transports.base import (
     OutputTooLarge,
     ShellFacts,
     ShellUnavailable,
+    SyncFailed,
+    SyncProgress,
+    SyncResult,
     TransferFailed,
     TransportError,
 )
+from dlpx_remote.transports.privilege import Privilege, Privileged, reason_in
 from dlpx_remote.transports.ssh import bootstrap, files
 from dlpx_remote.transports.ssh.channels import Channels
 from dlpx_remote.transports.ssh.commands import Command, Idle, Limits, TooMuchOutput
@@ -41,6 +45,7 @@ from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.facts import parse_facts
 from dlpx_remote.transports.ssh.scripted import Scripted, scripted
 from dlpx_remote.transports.ssh.session import SessionLost, TimeUp
+from dlpx_remote.transports.ssh.sync import RefusedByHost, SyncRequest, sync
 from dlpx_remote.transports.ssh.target import SshTarget
 from dlpx_remote.transports.ssh.trace import StageDetail, Trace, Tracer
 
@@ -196,6 +201,52 @@ class SshConnection:
             copied = transfer.get(source, destination, mode=mode)
             detail.text += files.in_words(copied)
             return copied
+
+    def sync(
+        self,
+        source_directory: str,
+        destination: Path,
+        *,
+        rsync_user: str | None = None,
+        exclude_paths: Sequence[str] = (),
+        sym_links_to_follow: Sequence[str] = (),
+        delete: bool = True,
+        privilege: Privilege | None = None,
+        timeout: float | None = None,
+        on_progress: Callable[[SyncProgress], None] | None = None,
+    ) -> SyncResult:
+        """See :meth:`dlpx_remote.transports.base.Connection.sync`."""
+        facts = self.facts()
+        if "rsync" not in facts.tools:
+            raise SyncFailed(
+                f"rsync is not installed on {self._where['host']}, or not on the PATH of {facts.user}.",
+                "Install the package rsync there.",
+                **self._where,
+            )
+        privilege = privilege or Privilege()
+        rsync, user = facts.tools["rsync"], rsync_user or facts.user
+        total = self._deadlines.total if timeout is None else timeout
+        limits = files.TransferLimits(self._deadlines.idle or files.STALLED, total)
+        request = SyncRequest(
+            source_directory,
+            destination,
+            tuple(exclude_paths),
+            tuple(sym_links_to_follow),
+            delete,
+            (*privilege.prefix(facts, user), rsync),
+            limits.idle,
+            total,
+            on_progress,
+        )
+        with self._tracer.stage("transfer", self.address) as detail:
+            try:
+                result = sync(request, lambda: self._scripted(limits), self._where)
+            except RefusedByHost as error:
+                refused = Privileged(self, privilege)
+                reason = reason_in(error.said) or "not allowed"
+                raise refused.refusal(reason, facts, rsync, user, error.said) from error
+            detail.text = f"{source_directory} to {destination}, {result.files} files, {result.size} bytes"
+            return result
 
     def close(self) -> None:
         """End commands that still run, then the connection. Idempotent; raises nothing."""

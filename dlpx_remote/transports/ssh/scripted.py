@@ -23,7 +23,7 @@ from dlpx_remote.transports.ssh.session import Session, SessionLost, TimeUp, Wak
 _LOST = (paramiko.SSHException, EOFError, OSError, SessionLost)
 _PIECE = 1 << 20
 _SEND_PIECE = 32_000
-_NOISE_KEPT = 4096
+_NOISE_KEPT = 16_384
 
 # The script is one group, so that bash has read all of it before something in it takes over stdin.
 _FRAME = rb"""{ set +eu; trap '' PIPE; export LC_ALL=C
@@ -66,10 +66,15 @@ class Scripted:
         self._before: bytearray | None = bytearray()  # what came on stdout before the script began
 
     @property
-    def noise(self) -> str:
+    def said(self) -> str:
         """What start-up files and programs wrote on stderr, or on stdout before the script began."""
         both = bytes((self._before or b"")[-_NOISE_KEPT:] + self._noise + self._line)
-        return " ".join(both.decode("utf-8", "replace").split())
+        return both.decode("utf-8", "replace")
+
+    @property
+    def noise(self) -> str:
+        """The same on one line."""
+        return " ".join(self.said.split())
 
     @property
     def ended(self) -> bool:
@@ -124,7 +129,6 @@ class Scripted:
             if self._deadline.expired:
                 raise TimeUp
             view = view[taken:]
-            self._last_news = time.monotonic()
         return True
 
     def end_input(self) -> None:
@@ -142,6 +146,8 @@ class Scripted:
         while True:
             ended = self.ended
             piece, news = self._take()
+            if self._deadline.expired and not ended:
+                raise TimeUp
             if piece:
                 return piece
             if not news:

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from dlpx_remote.transports.base import MAX_OUTPUT, CommandResult, FileCopied, OutputCallback, ShellFacts
+from dlpx_remote.transports.base import (
+    MAX_OUTPUT,
+    CommandResult,
+    FileCopied,
+    OutputCallback,
+    ShellFacts,
+    SyncResult,
+)
 
 
 class LocalConnection:
@@ -60,6 +67,9 @@ class LocalConnection:
         raise NotImplementedError
 
     def get(self, source: str, destination: Path, **options: Any) -> FileCopied:
+        raise NotImplementedError
+
+    def sync(self, source_directory: str, destination: Path, **options: Any) -> SyncResult:
         raise NotImplementedError
 
     def close(self) -> None:
