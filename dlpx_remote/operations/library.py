@@ -18,6 +18,7 @@ stable:
 ``timeout``               the script ran out of time and was ended
 ``too_large``             the call's input or output is larger than it may be
 ``outcome_unknown``       the connection was lost after the script was sent
+``sync_failed``           a directory could not be copied, or not wholly
 ``transport_failed``      any other failure on the way to the host
 ``wrong_host_type``       PowerShell was asked of a Unix host, or bash or Expect of a Windows host
 ``no_data_set``           ``run_sync`` where there is no data set to copy into
@@ -52,6 +53,7 @@ from dlpx_remote.transports.base import (
     OutcomeUnknown,
     OutputTooLarge,
     ShellUnavailable,
+    SyncFailed,
     TransportError,
 )
 
@@ -74,6 +76,7 @@ _IDS: tuple[tuple[type[TransportError], str], ...] = (  # the first that fits co
     (OutputTooLarge, "too_large"),
     (CommandEnded, "timeout"),
     (OutcomeUnknown, "outcome_unknown"),
+    (SyncFailed, "sync_failed"),
     (TransportError, "transport_failed"),
 )
 

@@ -155,6 +155,7 @@ IDS = {
     "CommandEnded": "timeout",
     "OutcomeUnknown": "outcome_unknown",
     "TransferFailed": "transport_failed",
+    "SyncFailed": "sync_failed",
 }
 
 
