@@ -26,6 +26,7 @@ from dlpx_remote.transports.base import (
     FileCopied,
     InvalidCommand,
     NotSent,
+    OutcomeUnknown,
     OutputCallback,
     OutputTooLarge,
     ShellFacts,
@@ -52,11 +53,14 @@ from dlpx_remote.transports.ssh.trace import StageDetail, Trace, Tracer
 SHELL_START = 60.0
 """Seconds that an account's start-up files may take before the first command."""
 
-KILL = 15.0
-"""Seconds for ending a command, its grace for tidying up included."""
+ENDING = 8.0
+"""Seconds for ending a command, its grace for tidying up included: a caller out of time waits for it."""
 
-KILL_ANSWER = 5.0
-"""Seconds that the host may take to answer the wish to end one: a caller out of time waits for it."""
+ENDING_BESIDE = 5.0
+"""Seconds of those on the same connection; the rest is for a connection of its own."""
+
+ENDING_ANSWER = 2.0
+"""Seconds that the host may take to open a channel for it."""
 
 _LOGGER = logging.getLogger("dlpx_remote.transports.ssh")
 _LOST = (paramiko.SSHException, EOFError, OSError, SessionLost)
@@ -136,12 +140,7 @@ class SshConnection:
         Raises:
             The same as :meth:`run`.
         """
-        with self._facts_lock:
-            if self._facts is None:
-                limits = Limits(SHELL_START, None, 1 << 20)
-                result = self._execute(_Invocation(bootstrap.FACTS, limits))
-                self._facts = parse_facts(self._where["user"], result.stdout)
-            return self._facts
+        return self._facts_within(SHELL_START)
 
     def run(
         self,
@@ -162,9 +161,9 @@ class SshConnection:
                 **self._where,
             )
         data = bootstrap.check_script(script)
-        facts = self.facts()
         total = timeout if timeout is not None else self._deadlines.total
         limits = Limits(total, self._deadlines.idle, max_output)
+        facts = self._facts_before_a_script(limits)
         checked = bootstrap.check_variables(variables, linux=facts.kernel.startswith("Linux"))
         invocation = _Invocation(
             data,
@@ -259,6 +258,30 @@ class SshConnection:
         self._opened.end()
 
     # commands
+
+    def _facts_within(self, seconds: float) -> ShellFacts:
+        if not self._facts_lock.acquire(timeout=seconds):
+            raise NotSent(f"{self.address} did not answer within {seconds:g} s.", "Try again.", **self._where)
+        try:
+            if self._facts is None:
+                result = self._execute(_Invocation(bootstrap.FACTS, Limits(seconds, None, 1 << 20)))
+                self._facts = parse_facts(self._where["user"], result.stdout)
+            return self._facts
+        finally:
+            self._facts_lock.release()
+
+    def _facts_before_a_script(self, limits: Limits) -> ShellFacts:
+        """The facts within the script's own time; a failure means that the script was not sent."""
+        try:
+            return self._facts_within(limits.deadline.remaining(at_most=SHELL_START) or 0.0)
+        except (OutcomeUnknown, CommandEnded) as error:
+            raise NotSent(
+                f"{self._where['host']} gave no answer when asked about the account, so the script was not "
+                f"sent: {error.message}",
+                error.action if isinstance(error, CommandEnded) else "Try again.",
+                error.output,
+                **self._where,
+            ) from error
 
     def _execute(self, invocation: _Invocation, on_output: OutputCallback | None = None) -> CommandResult:
         """Run on a channel within the limit of channels."""
@@ -358,27 +381,29 @@ class SshConnection:
         )
 
     def _end(self, command: Command) -> bool:
-        """End a command's processes on the host; True when none is left."""
+        """End a command's processes on the host, within ``ENDING``; True when none is left."""
         if command.watcher is None:
             return False
         script = bootstrap.kill_script(command.process_group, command.watcher)
-        invocation = _Invocation(script, Limits(KILL, None, 1 << 16))
+        deadline = Deadline(ENDING)
         with contextlib.suppress(TransportError, TimeUp, *_LOST):
-            return self._end_beside(invocation)
-        # All sessions of this connection are in use, or it is lost: a connection of its own.
+            return self._end_beside(script, Deadline(ENDING_BESIDE))
+        # All sessions of this connection are in use, or it is lost or silent: a connection of its own.
+        seconds = deadline.remaining() or 0.0
         try:
-            with connect(self._target, deadlines=Deadlines(connect=KILL_ANSWER), trace=self._trace) as other:
-                return other._end_beside(invocation)
+            with connect(self._target, deadlines=Deadlines(connect=seconds), trace=self._trace) as other:
+                return other._end_beside(script, deadline)
         except (TransportError, TimeUp, *_LOST) as error:
             _LOGGER.warning("A command on %s could not be ended: %s", self.address, error)
             return False
 
-    def _end_beside(self, invocation: _Invocation) -> bool:
+    def _end_beside(self, script: bytes, deadline: Deadline) -> bool:
         """Run the ending script on a channel outside the limit; it is not itself ended when it takes long."""
-        channel = self._channels.open_unlimited(Deadline(KILL_ANSWER))
+        channel = self._channels.open_unlimited(Deadline(deadline.remaining(at_most=ENDING_ANSWER)))
         try:
             token = bootstrap.Token.new()
             command = Command(self._session, channel, token, self._where)
+            invocation = _Invocation(script, Limits(deadline.remaining(), None, 1 << 16))
             return self._converse(command, token, invocation, None).stdout == b"gone\n"
         finally:
             channel.close()
