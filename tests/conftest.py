@@ -29,3 +29,5 @@ def pytest_configure() -> None:
         pytest.exit("ended by SIGTERM", returncode=143)
 
     signal.signal(signal.SIGTERM, end)
+    # A run that a script starts in the background ignores SIGINT, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
