@@ -18,6 +18,7 @@ from dlpx_remote.transports.base import (
     Connection,
     CredentialUnusable,
     HomeDirectoryMissing,
+    LoginLost,
     SessionRefused,
     ShellFacts,
     ShellUnavailable,
@@ -178,7 +179,7 @@ def _log_in(
 ) -> Connection:
     try:
         connection = connections.connection(environment.reference, user.reference)
-    except (AuthenticationFailed, CredentialUnusable) as error:
+    except (AuthenticationFailed, CredentialUnusable, LoginLost) as error:
         trial.end("host key", "ok", _how_checked(environment))
         trial.end("login", "failed", error.message, error.action)
         raise _Stop from None

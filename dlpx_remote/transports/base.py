@@ -363,6 +363,10 @@ class AuthenticationFailed(ConnectFailed):
     """The host refused every credential that was offered; never retried by itself."""
 
 
+class LoginLost(ConnectFailed):
+    """The connection broke while logging in; the host refused nothing, so trying again is safe."""
+
+
 class CredentialUnusable(ConnectFailed):
     """A credential could not be used at all: no such key file, passphrase missing or wrong, no agent."""
 

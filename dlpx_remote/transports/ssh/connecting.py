@@ -11,7 +11,8 @@ import threading
 import time
 from typing import Any
 
-from dlpx_remote.transports.base import Deadlines, HandshakeFailed, TransportError
+from dlpx_remote.errors import RemoteError
+from dlpx_remote.transports.base import Deadlines, HandshakeFailed
 from dlpx_remote.transports.ssh import hostkeys
 from dlpx_remote.transports.ssh.authentication import authenticate
 from dlpx_remote.transports.ssh.deadline import Deadline
@@ -88,7 +89,7 @@ class _Steps:
         with self._tracer.stage(stage, self._hop.address) as detail:
             try:
                 yield detail
-            except (TransportError, KeyboardInterrupt):
+            except (RemoteError, KeyboardInterrupt):  # ours, or a secret that could not be had
                 raise
             except Exception as error:
                 raise connect_error(error, self._hop, stage, self._deadlines.connect) from error

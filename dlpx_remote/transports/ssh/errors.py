@@ -13,6 +13,7 @@ from dlpx_remote.transports.base import (
     ConnectionRefused,
     ConnectTimeout,
     HandshakeFailed,
+    LoginLost,
     NameNotResolved,
     TransportError,
 )
@@ -87,7 +88,7 @@ def _login_broke_off(error: BaseException, hop: Hop, named: str) -> ConnectFaile
             host=hop.host,
             user=hop.user,
         )
-    return ConnectFailed(
+    return LoginLost(
         f"The connection to {named} port {hop.port} was lost during the login of {hop.user}{_reason(error)}.",
         "Try again; look into the host's log if it happens again.",
         host=hop.host,

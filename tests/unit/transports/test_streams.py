@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from dlpx_remote.transports.ssh.streams import MarkedStream, Report
 
-TOKEN = "0123456789abcdeffedcba9876543210"
-"""Not periodic, as a random token is not: a piece of it before it makes no second one."""
+TOKEN = "f0123456789abcde0123456789abcde0"
+"""Its first letter comes once: a piece of it right before it makes no second one at another place."""
 _WORD = TOKEN.encode()
 
 
