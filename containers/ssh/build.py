@@ -32,7 +32,6 @@ READY = "host is ready"
 
 _REGISTRY_PATIENCE = 10.0
 _PULL_LIMIT = 300.0
-_DEFAULT_MIRROR = "http://deb.debian.org/debian"
 
 Log = Callable[[str], None]
 
@@ -155,7 +154,15 @@ def _debootstrap(log: Log) -> None:
     with tempfile.TemporaryDirectory(prefix="dlpx-remote-base-") as directory:
         root = Path(directory) / "root"
         # In a mount namespace of its own, whatever it mounts below the directory is gone when it ends.
-        command = ["unshare", "--mount", "debootstrap", "--variant=minbase", "bookworm", str(root), _mirror()]
+        command = [
+            "unshare",
+            "--mount",
+            "debootstrap",
+            "--variant=minbase",
+            "bookworm",
+            str(root),
+            *_mirror(),
+        ]
         _follow(command, log, "debootstrap", shown=("I: Retrieving InRelease", "I: Base"))
         log("Importing the base system …")
         for leftover in [*root.glob("var/cache/apt/archives/*.deb"), *root.glob("var/lib/apt/lists/*_*")]:
@@ -174,8 +181,8 @@ def _debootstrap(log: Log) -> None:
             raise ImageError(f"The base system could not be imported: {_last_line(done.stderr)}")
 
 
-def _mirror() -> str:
-    """The Debian mirror that this machine's apt uses; the public one where there is none."""
+def _mirror() -> list[str]:
+    """The Debian mirror that this machine's apt uses; empty where there is none: debootstrap has one."""
     sources = Path("/etc/apt")
     for path in [sources / "sources.list", *sorted((sources / "sources.list.d").glob("*"))]:
         if not path.is_file():
@@ -183,8 +190,8 @@ def _mirror() -> str:
         text = path.read_text(errors="replace")
         found = re.search(r"^(?:URIs:|deb)\s(?:.*\s)?(https?://\S+/debian/?)(?:\s|$)", text, re.MULTILINE)
         if found:
-            return found.group(1)
-    return _DEFAULT_MIRROR
+            return [found.group(1)]
+    return []
 
 
 def _build(base: str, name: str, log: Log) -> None:
