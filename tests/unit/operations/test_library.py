@@ -147,6 +147,7 @@ IDS = {
     "HostKeyRevoked": "host_key_refused",
     "AuthenticationFailed": "authentication_failed",
     "CredentialUnusable": "authentication_failed",
+    "LoginLost": "host_unreachable",
     "SessionRefused": "session_refused",
     "ShellUnavailable": "shell_unavailable",
     "HomeDirectoryMissing": "home_missing",
