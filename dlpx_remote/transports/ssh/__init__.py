@@ -11,19 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dlpx_remote.transports.ssh.connection import SshConnection, connect
+    from dlpx_remote.transports.ssh.figures import Figures, HostFigures, StageFigures
     from dlpx_remote.transports.ssh.target import HostKeyPolicy, SshTarget
     from dlpx_remote.transports.ssh.trace import Trace, TraceEvent
 
 _HOMES = {
     "SshConnection": "connection",
     "connect": "connection",
+    "Figures": "figures",
+    "HostFigures": "figures",
     "HostKeyPolicy": "target",
+    "StageFigures": "figures",
     "SshTarget": "target",
     "Trace": "trace",
     "TraceEvent": "trace",
 }
 
-__all__ = ["HostKeyPolicy", "SshConnection", "SshTarget", "Trace", "TraceEvent", "connect"]
+__all__ = [
+    "Figures",
+    "HostFigures",
+    "HostKeyPolicy",
+    "SshConnection",
+    "SshTarget",
+    "StageFigures",
+    "Trace",
+    "TraceEvent",
+    "connect",
+]
 
 
 def __getattr__(name: str) -> Any:

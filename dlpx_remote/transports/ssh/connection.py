@@ -78,6 +78,11 @@ class _Invocation:
     expect: str | None = None
     home_needed: bool = False
 
+    @property
+    def size(self) -> int:
+        """Bytes of the script and its variables' values."""
+        return len(self.script) + sum(map(len, self.variables.values()))
+
 
 def connect(
     target: SshTarget, *, deadlines: Deadlines | None = None, trace: Trace | None = None
@@ -190,6 +195,7 @@ class SshConnection:
         with self._transfer(f"{source} to {destination}", timeout) as (detail, transfer):
             copied = transfer.put(source, destination, mode=mode, owner=owner)
             detail.text += files.in_words(copied)
+            detail.sent = copied.size
             return copied
 
     def get(
@@ -199,6 +205,7 @@ class SshConnection:
         with self._transfer(f"{source} to {destination}", timeout) as (detail, transfer):
             copied = transfer.get(source, destination, mode=mode)
             detail.text += files.in_words(copied)
+            detail.received = copied.size
             return copied
 
     def sync(
@@ -244,18 +251,21 @@ class SshConnection:
                 refused = Privileged(self, privilege)
                 reason = reason_in(error.said) or "not allowed"
                 raise refused.refusal(reason, facts, rsync, user, error.said) from error
-            detail.text = f"{source_directory} to {destination}, {result.files} files, {result.size} bytes"
+            detail.text = f"{source_directory} to {destination}, {result.files} files"
+            detail.received = result.size
             return result
 
     def close(self) -> None:
         """End commands that still run, then the connection. Idempotent; raises nothing."""
+        again = self._closing.is_set()
         self._closing.set()
-        for command in list(self._running):
-            try:
-                self._end(command)
-            except Exception as error:
-                _LOGGER.warning("A command on %s could not be ended: %s", self.address, error)
-        self._opened.end()
+        with contextlib.nullcontext() if again else self._tracer.stage("close", self.address):
+            for command in list(self._running):
+                try:
+                    self._end(command)
+                except Exception as error:
+                    _LOGGER.warning("A command on %s could not be ended: %s", self.address, error)
+            self._opened.end()
 
     # commands
 
@@ -316,6 +326,7 @@ class SshConnection:
             with self._tracer.stage("run", self.address) as detail:
                 result = self._converse(command, token, invocation, on_output)
                 detail.text = f"exit code {result.exit_code}"
+                detail.sent, detail.received = invocation.size, len(result.stdout) + len(result.stderr)
             if self._closing.is_set():
                 raise self._closed(result)
             return result

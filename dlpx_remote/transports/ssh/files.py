@@ -302,7 +302,7 @@ class Transfer:
 def in_words(copied: FileCopied) -> str:
     """For the trace."""
     how = "checksum compared" if copied.verified else "size compared; the host has no tool for SHA-256"
-    return f", {copied.size} bytes, {how}"
+    return f", {how}"
 
 
 class _Refused(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import getpass
+import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -197,7 +198,7 @@ def _parsed(texts: tuple[tuple[Path, str], ...]) -> paramiko.SSHConfig:
     config = paramiko.SSHConfig()
     for file, text in texts:
         try:
-            config.parse(text.splitlines())
+            config.parse(io.StringIO(text))
         except (paramiko.SSHException, ValueError) as error:
             raise InvalidRequest(
                 f"The ssh configuration file {file} cannot be understood: {error}."

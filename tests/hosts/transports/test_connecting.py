@@ -21,7 +21,7 @@ from dlpx_remote.transports.base import (
     HostKeyUnknown,
     NameNotResolved,
 )
-from dlpx_remote.transports.ssh import SshTarget, TraceEvent, connect
+from dlpx_remote.transports.ssh import Figures, SshTarget, TraceEvent, connect
 from tests.hosts.sshd import Sshd
 from tests.hosts.transports import network
 from tests.hosts.transports.conftest import Connect, target_of
@@ -257,6 +257,51 @@ class TestTrace:
         ]
         assert {event.address for event in events} == {connection.address}
         assert any("OpenSSH" in event.detail for event in events)
+
+    def test_what_runs_and_moves_reports_its_bytes_and_the_end_its_end(
+        self, sshd: Sshd, open_connection: Connect, tmp_path: Path
+    ) -> None:
+        events: list[TraceEvent] = []
+        connection = open_connection(target_of(sshd), trace=events.append)
+        connection.facts()
+        events.clear()
+        connection.run('printf %s "$WORD"', variables={"WORD": "12345"})
+        (tmp_path / "up").write_bytes(b"x" * 3000)
+        connection.put(tmp_path / "up", "moved")
+        connection.get("moved", tmp_path / "down")
+        connection.run("rm moved")
+        connection.close()
+        connection.close()
+        ended = [event for event in events if event.state != "started"]
+        assert {event.state for event in ended} == {"complete"}
+        assert [event.stage for event in ended if event.stage != "channel"] == [
+            "run",
+            "transfer",
+            "transfer",
+            "run",
+            "close",
+        ]
+        run, put, get = [event for event in ended if event.stage in ("run", "transfer")][:3]
+        assert (run.sent, run.received) == (len('printf %s "$WORD"12345'), 5)
+        assert (put.sent, get.received) == (3000, 3000)
+
+    def test_figures_tell_how_long_each_part_took(self, sshd: Sshd) -> None:
+        figures = Figures()
+        with connect(target_of(sshd), trace=figures) as connection:
+            connection.run("exit 3")
+        [host] = figures.take()
+        assert host.address == connection.address
+        assert host.connections == host.of("close").complete == 1
+        assert host.of("run").complete == 2  # the facts, and the script
+        assert 0 < host.of("auth").seconds < host.connect_seconds
+        assert f"{host.address}: connected in " in host.in_words()
+
+    def test_a_hook_that_fails_breaks_nothing(self, sshd: Sshd) -> None:
+        def fails(_event: TraceEvent) -> None:
+            raise RuntimeError("the hook is broken")
+
+        with connect(target_of(sshd), trace=fails) as connection:
+            assert connection.run("echo here").stdout == b"here\n"
 
     def test_a_failed_stage_says_why(self, sshd: Sshd, tmp_path: Path) -> None:
         events: list[TraceEvent] = []
