@@ -338,10 +338,12 @@ class Session(paramiko.Transport):
         with contextlib.suppress(OSError, EOFError, AttributeError):
             # Wakes the thread out of its poll; closing alone would leave it there until its time-out.
             self._connection.shutdown(socket.SHUT_RDWR)
-        self.close()
-        self._connection.close()
+        # Closed only after: a poll that wakes up looks its descriptor's number up again, and would wait on for
+        # another socket that got the same number meanwhile.
         if self.is_alive() and self is not threading.current_thread():
             self.join(5)
+        self.close()
+        self._connection.close()
 
 
 class Wakeup:

@@ -1,0 +1,116 @@
+"""What a long sweep has done so far, on disk, so that it goes on after an interruption; and how fast it is.
+
+A journal belongs to one version of the code under test: with another one the sweep begins again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dlpx_remote.transports
+import tests.hosts.faults
+from tests.hosts.faults.points import Lengths, Outcome, Point
+
+
+class Journal:
+    """Points done, one JSON document a line after a first one that says what they are points of.
+
+    Args:
+        path: the file; made when it is not there.
+
+    Attributes:
+        lengths: of the conversation in which the points are counted; None while the journal is new.
+        done: what is known already.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lengths: Lengths | None = None
+        self.done: dict[Point, Outcome] = {}
+        if path.exists():
+            self._read()
+
+    def begin(self, lengths: Lengths) -> None:
+        """Begin anew; a journal that was there is put aside."""
+        if self.path.exists():
+            self.path.replace(self.path.with_name(self.path.name + ".before"))
+        self.lengths, self.done = lengths, {}
+        counted = [[phase, direction, length] for (phase, direction), length in lengths.items()]
+        self._write([{"code": code_under_test(), "lengths": counted}])
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Write down what became of points."""
+        known = {outcome.point: outcome for outcome in outcomes if outcome.point}
+        self._write(
+            {
+                "point": str(point),
+                "said": outcome.said,
+                "struck": outcome.struck,
+                **({"broken": outcome.broken} if outcome.broken else {}),
+            }
+            for point, outcome in known.items()
+        )
+        self.done.update(known)
+
+    def _write(self, records: Iterable[dict[str, Any]]) -> None:
+        with self.path.open("a") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
+
+    def _read(self) -> None:
+        head, *records = _documents(self.path.read_text()) or [{}]
+        if head.get("code") != code_under_test():
+            return
+        self.lengths = {(phase, direction): length for phase, direction, length in head["lengths"]}
+        for record in records:
+            point = Point.parse(record["point"])
+            self.done[point] = Outcome(point, record["said"], record["struck"], record.get("broken", []))
+
+
+def _documents(text: str) -> list[dict[str, Any]]:
+    """Every whole line; the last may have been cut off."""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def code_under_test() -> str:
+    """A digest of the transports and of what tries them."""
+    digest = hashlib.sha256()
+    for package in (dlpx_remote.transports, tests.hosts.faults):
+        for path in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class Progress:
+    """Says now and then how far a sweep is.
+
+    Args:
+        total: points.
+        already: of them done before.
+        every: seconds from one line to the next.
+    """
+
+    def __init__(self, total: int, already: int, every: float = 30.0) -> None:
+        self._total = total
+        self._already = already
+        self._every = every
+        self._began = self._said = time.monotonic()
+
+    def lines(self, done: int, broken: int) -> Iterator[str]:
+        """A line when it is time for one.
+
+        Args:
+            done: points by now, those done before included.
+            broken: points with a broken promise.
+        """
+        now = time.monotonic()
+        if now - self._said < self._every:
+            return
+        self._said = now
+        rate = (done - self._already) / (now - self._began)
+        left = (self._total - done) / rate / 60 if rate else float("inf")
+        yield f"{done} of {self._total} points, {rate:.1f} a second, {left:.0f} min left, {broken} broken"
