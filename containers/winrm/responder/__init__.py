@@ -26,6 +26,12 @@ matches and ``pwsh`` is on PATH, PowerShell commands really run.
 ``host.trouble("cut-after", "Receive")``, ``host.trouble("unknown-scheme", "HTTP", times=0)``;
 :data:`KINDS` lists them all, :class:`Trouble` says what the arguments mean.
 
+**HTTPS**: ``authority = Authority()``, then ``WinRMHost(users, tls=authority.server())``; clients trust
+``authority.certificate``. ``authority.server(expired=True)``, ``authority.server(["other.example"])`` and the
+certificate of an authority that the client does not know are the bad ones; ``authority.client(user)`` with
+``client_authority=authority.certificate`` lets a client in by its certificate. A :class:`Stranger` is a port
+where something else answers.
+
 **Counts and conversations**: ``host.counts`` (:class:`Counts`), ``host.exchanges`` (:class:`Exchange`: the
 plain envelopes of both directions, also where they were encrypted).
 
@@ -41,16 +47,20 @@ from .programs import Decoder, Invocation, Live, Payload, Reply, Rule, plain_pay
 from .records import Counts, Exchange
 from .server import Settings
 from .shells import Quotas
+from .strangers import Stranger
+from .tls import Authority, Identity
 from .troubles import KINDS, Trouble
 
 __all__ = [
     "FAULTS",
     "KINDS",
+    "Authority",
     "Counts",
     "Decoder",
     "Ended",
     "Exchange",
     "Fault",
+    "Identity",
     "Invocation",
     "Live",
     "Payload",
@@ -59,6 +69,7 @@ __all__ = [
     "Reply",
     "Rule",
     "Settings",
+    "Stranger",
     "Trouble",
     "WinRMHost",
     "plain_payload",

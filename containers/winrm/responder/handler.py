@@ -55,9 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.tls is not None:
             self.request = self.server.shake_hands(self.request, self.server.tls)
         super().setup()
-        self._negotiation = Negotiation(
-            self.server.accounts, self._schemes(), bindings=self.server.settings.bindings
-        )
+        self._negotiation = Negotiation(self.server.accounts, self._schemes(), bindings=self.server.bindings)
 
     def finish(self) -> None:
         """End TLS politely, where it can still be done."""

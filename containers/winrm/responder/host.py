@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
+import hashlib
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ from .authentication import Accounts
 from .handler import PATH, Handler
 from .programs import Answer, Decoder, Rule, Rules, plain_payload
 from .records import Counts, Exchange
-from .server import Server, Settings
+from .server import Server, Settings, Traffic
 from .shells import Quotas, Service
+from .tls import Identity, context
 from .troubles import Trouble, Troubles
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class WinRMHost:
-    """A host on a port of this machine, for a ``with`` block.
+    """A host on a port or two of this machine, for a ``with`` block.
 
     Args:
         users: password by user name (without a domain).
@@ -30,8 +32,10 @@ class WinRMHost:
         decoder: how the client's stdin is read; see :mod:`.programs`.
         quotas: limits.
         settings: how the host presents itself over HTTP.
-        tls: for HTTPS; None for HTTP.
-        address, port: to listen on; port 0 for a free one.
+        tls: the server's certificate, for HTTPS; None for HTTP.
+        client_authority: PEM of the authority whose client certificates are taken; None for none.
+        plain_too: with ``tls``, answer over HTTP on another port too.
+        address, port, plain_port: to listen on; port 0 for a free one. After the start, the ports in use.
         machine: its name in faults.
         version: of Windows, for Identify.
         real_powershell: run PowerShell commands that no rule answers with ``pwsh``, where it is on PATH.
@@ -45,9 +49,12 @@ class WinRMHost:
         decoder: Decoder = plain_payload,
         quotas: Quotas | None = None,
         settings: Settings | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Identity | None = None,
+        client_authority: bytes | None = None,
+        plain_too: bool = False,
         address: str = "127.0.0.1",
         port: int = 0,
+        plain_port: int = 0,
         machine: str = "WINHOST",
         version: str = "10.0.20348",
         real_powershell: bool = True,
@@ -59,34 +66,59 @@ class WinRMHost:
             self.rules, quotas, machine=machine, version=version, real_powershell=real_powershell
         )
         self.address = address
-        self._server = Server(
-            (address, port),
+        self._settings = settings or Settings()
+        self._traffic = Traffic(exchanges=deque(maxlen=self._settings.records))
+        self._tls = tls
+        self._servers = [self._listen(port, tls, client_authority)]
+        if tls is not None and plain_too:
+            self._servers.append(self._listen(plain_port, None, None))
+        self.port = int(self._servers[0].server_address[1])
+        self.plain_port = int(self._servers[-1].server_address[1])
+        self._threads = [
+            threading.Thread(target=server.serve_forever, args=(0.02,), name="winrm host", daemon=True)
+            for server in self._servers
+        ]
+
+    def _listen(self, port: int, tls: Identity | None, client_authority: bytes | None) -> Server:
+        bindings = None
+        if tls is not None and self._settings.strict_bindings:
+            from spnego.channel_bindings import GssChannelBindings
+
+            digest = hashlib.sha256(tls.der).digest()  # RFC 5929, section 4
+            bindings = GssChannelBindings(application_data=b"tls-server-end-point:" + digest)
+        return Server(
+            (self.address, port),
             Handler,
             service=self.service,
             accounts=self.accounts,
             troubles=self.troubles,
-            settings=settings or Settings(),
-            tls=tls,
-        )
-        self.port = int(self._server.server_address[1])
-        self._tls = tls is not None
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), name=f"winrm host {self.port}", daemon=True
+            settings=self._settings,
+            traffic=self._traffic,
+            tls=context(tls, client_authority) if tls is not None else None,
+            bindings=bindings,
         )
 
     @property
     def url(self) -> str:
-        """What a client connects to."""
+        """What a client connects to; HTTPS where the host has a certificate."""
         return f"{'https' if self._tls else 'http'}://{self.address}:{self.port}{PATH}"
 
+    @property
+    def plain_url(self) -> str:
+        """The same over HTTP, where the host answers there."""
+        return f"http://{self.address}:{self.plain_port}{PATH}"
+
     def __enter__(self) -> WinRMHost:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.service.forget_shells()
-        self._server.stop()
-        self._thread.join()
+        for server in self._servers:
+            server.stop()
+        for thread in self._threads:
+            thread.join()
         self.accounts.close()
 
     # what it does
@@ -122,14 +154,15 @@ class WinRMHost:
 
     def cut_connections(self) -> None:
         """End all TCP connections that are open."""
-        self._server.cut_connections()
+        for server in self._servers:
+            server.cut_connections()
 
     # what it has seen
 
     @property
     def counts(self) -> Counts:
         """Counts since the start."""
-        traffic, service = self._server.traffic, self.service
+        traffic, service = self._traffic, self.service
         with traffic.lock:
             return Counts(
                 connections=traffic.connections,
@@ -147,5 +180,5 @@ class WinRMHost:
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
         """The last conversations, the first first."""
-        with self._server.traffic.lock:
-            return tuple(self._server.traffic.exchanges)
+        with self._traffic.lock:
+            return tuple(self._traffic.exchanges)

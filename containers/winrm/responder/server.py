@@ -33,14 +33,15 @@ class Settings:
         unencrypted: plain messages are taken over HTTP, and Basic is offered there (``AllowUnencrypted``).
         clock_skew: seconds that the host's clock is ahead, as in its ``Date`` headers.
         records: number of exchanges that are remembered; 0 for none.
-        bindings: channel bindings that Negotiate clients have to present; None for none.
+        strict_bindings: over HTTPS, Negotiate clients have to present the channel bindings of its certificate
+            (``CbtHardeningLevel=Strict``); else those are not looked at.
     """
 
     schemes: tuple[str, ...] = ("Negotiate", "Basic")
     unencrypted: bool = True
     clock_skew: float = 0.0
     records: int = 1000
-    bindings: GssChannelBindings | None = None
+    strict_bindings: bool = False
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Traffic:
 
 
 class Server(ThreadingHTTPServer):
-    """Answers on one port, each connection in a thread of its own."""
+    """Answers on one port, each connection in a thread of its own. Ports of one host share all but TLS."""
 
     daemon_threads = True
     block_on_close = False
@@ -71,14 +72,17 @@ class Server(ThreadingHTTPServer):
         accounts: Accounts,
         troubles: Troubles,
         settings: Settings,
+        traffic: Traffic,
         tls: ssl.SSLContext | None,
+        bindings: GssChannelBindings | None,
     ) -> None:
         self.service = service
         self.accounts = accounts
         self.troubles = troubles
         self.settings = settings
         self.tls = tls
-        self.traffic = Traffic(exchanges=deque(maxlen=settings.records))
+        self.bindings = bindings
+        self.traffic = traffic
         self.stopping = threading.Event()
         self._sockets: dict[socket.socket, int] = {}
         self._wrapped: dict[socket.socket, ssl.SSLSocket] = {}
