@@ -46,6 +46,7 @@ from dlpx_remote.transports.base import (
     OutcomeUnknown,
     ShellUnavailable,
 )
+from dlpx_remote.transports.ssh.pool import IDLE
 from dlpx_remote.workflows.bookkeeping import Kept, forget_on_host
 from dlpx_remote.workflows.catalogue import OperationState, PluginCheck, PluginDetails, PluginSummary
 from dlpx_remote.workflows.discovery import Candidate, Discovery, OnEvent
@@ -128,6 +129,7 @@ class Engine:
         prompt: how to ask for secrets whose reference is ``prompt``; None refuses with a clear error.
         on_warning: told of what is not an error (a secret's file that others can read, host key checking
             switched off); None leaves it to the log.
+        idle: seconds without use after which the connection to a host is closed; None keeps it open.
     """
 
     def __init__(
@@ -137,6 +139,7 @@ class Engine:
         prompt: Prompt | None = None,
         *,
         on_warning: Warn | None = None,
+        idle: float | None = IDLE,
     ) -> None:
         directory = (state or default_state()).expanduser().absolute()
         self._store = Store(directory, database)
@@ -146,6 +149,7 @@ class Engine:
             self._store.close()
             raise
         self._warn = _warning(on_warning)
+        self._idle = idle
         self._registry = Registry(self._store)
         self._inventory = Inventory(self._store)
         self._workers = Workers()
@@ -200,7 +204,9 @@ class Engine:
         self, environment: str, user: str, authentication: Authentication, primary: bool = False
     ) -> Environment:
         """Another user of an environment; ``primary`` makes it the one that operations run as."""
-        return self._registry.add_user(environment, user, authentication, primary)
+        changed = self._registry.add_user(environment, user, authentication, primary)
+        self._connections.look_again()
+        return changed
 
     def remove_user(self, environment: str, user: str) -> Environment:
         """Forget a user; the primary one is refused."""
@@ -210,7 +216,9 @@ class Engine:
 
     def set_primary_user(self, environment: str, user: str) -> Environment:
         """Make a known user the one that operations run as."""
-        return self._registry.set_primary(environment, user)
+        changed = self._registry.set_primary(environment, user)
+        self._connections.look_again()
+        return changed
 
     def test_environment(
         self, name: str, user: str | None = None, on_step: Callable[[TestStep], None] | None = None
@@ -248,8 +256,7 @@ class Engine:
         timeout: float | None = None,
     ) -> CommandResult:
         """``run_bash`` on an environment, by hand."""
-        known = self._registry.get(environment)
-        connection = self._connections.connection(known.reference, user_by_name(known, user).reference)
+        connection = self._connections.connection_named(self._registry.find, environment, user)
         _LOG.debug("run on %s: %s", connection.address, script)
         return connection.run(script, variables=variables, login_shell=login_shell, timeout=timeout)
 
@@ -352,6 +359,7 @@ class Engine:
             self._secrets,
             known_hosts=self._store.directory / "known_hosts",
             on_warning=self._warn,
+            idle=self._idle,
         )
 
     def _discovery(

@@ -1,16 +1,17 @@
-"""Open connections, one for each environment and user, shared by everything that runs on them.
+"""The way to each environment: who is configured, with which secrets, and what people are warned of.
 
 A caller names an environment and a user by their references only; addresses, keys and secrets come from what
-is configured. Safe for use from several threads: two that ask for one connection at once get the same, and a
-host that is slow to answer holds up nobody else.
+is configured. The connections themselves are the transport's pool's (:mod:`dlpx_remote.transports.ssh.pool`),
+shared by everything that runs on one account of one host. Safe for use from several threads.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,25 +19,36 @@ from typing import Self
 from dlpx_remote.environments.model import Environment, EnvironmentUser, HostType, SecretReference
 from dlpx_remote.environments.secrets import Secrets
 from dlpx_remote.errors import RemoteError
-from dlpx_remote.transports.base import AuthenticationFailed, Connection, Deadlines
-from dlpx_remote.transports.ssh.target import SshTarget, hops
+from dlpx_remote.transports.base import Connection, Deadlines
+from dlpx_remote.transports.ssh.network import Network
+from dlpx_remote.transports.ssh.pool import IDLE, Pool, PooledConnection
+from dlpx_remote.transports.ssh.pool_book import ConnectionsClosed
+from dlpx_remote.transports.ssh.target import SshTarget
 
 _LOG = logging.getLogger(__name__)
-_HANDSHAKES = 4
-"""At once to one server: OpenSSH drops new ones at random from ten unauthenticated ones on (MaxStartups)."""
+
+TRUSTED = 1.0
+"""Seconds for which what is configured is taken as it was read last: other processes may change it."""
 
 Lookup = Callable[[str, str], tuple[Environment, EnvironmentUser]]
 """Environment and user by their references; raises NotFound."""
 
-Connect = Callable[[SshTarget], Connection]
+Find = Callable[[str, str | None], tuple[Environment, EnvironmentUser]]
+"""Environment and user as a person names them, the primary user for None; raises NotFound."""
+
+__all__ = ["Connections", "ConnectionsClosed", "Lookup", "TransportMissing", "secrets_of"]
 
 
 class TransportMissing(RemoteError):
     """There is no way yet to reach this kind of host."""
 
 
-class ConnectionsClosed(RemoteError):
-    """A connection was asked for after the engine was closed."""
+@dataclass
+class _Known:
+    """The way to one user of one environment, as it was configured when it was looked up."""
+
+    connection: PooledConnection
+    until: float
 
 
 class Connections:
@@ -48,7 +60,8 @@ class Connections:
         known_hosts: the file that ``accept-new`` writes to; None writes nowhere.
         on_warning: takes one sentence about a host that is not checked; None means the log.
         deadlines: of each connection.
-        open_connection: how to connect; None means SSH with ``deadlines``.
+        idle: seconds without use after which a connection is closed; None keeps it open.
+        network: how to connect; None means SSH with ``deadlines``.
     """
 
     def __init__(
@@ -59,18 +72,21 @@ class Connections:
         known_hosts: Path | None = None,
         on_warning: Callable[[str], None] | None = None,
         deadlines: Deadlines = Deadlines(),  # noqa: B008  # a frozen value
-        open_connection: Connect | None = None,
+        idle: float | None = IDLE,
+        network: Network | None = None,
     ) -> None:
         self._lookup = lookup
         self._secrets = secrets
         self._known_hosts = known_hosts
         self._warn = on_warning or _LOG.warning
-        self._connect = open_connection or partial(_connect, deadlines=deadlines)
+        self._pool = Pool(network, deadlines=deadlines, idle=idle)
         self._lock = threading.Lock()
-        self._slots: dict[tuple[str, str], _Slot] = {}
-        self._gates: dict[tuple[str, int], threading.Semaphore] = {}
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._named: dict[tuple[str, str | None], _Known] = {}
         self._warned: set[str] = set()
-        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Connections over {self._pool!r}>"
 
     def __enter__(self) -> Self:
         return self
@@ -89,43 +105,48 @@ class Connections:
             SecretUnavailable: a secret is not where its reference says.
             TransportError: the host cannot be reached, or does not let the user in.
         """
-        environment, user = self._lookup(environment_reference, user_reference)
-        with self._lock:
-            if self._closed:
-                raise ConnectionsClosed("The engine has been closed; no host can be reached any more.")
-            slot = self._slots.setdefault((environment.reference, user.reference), _Slot())
-        seen = slot.failures
-        with slot.lock:
-            if slot.refused is not None:
-                raise slot.refused  # another try with the same credentials could lock the account
-            if slot.connection is not None and not slot.connection.is_open:
-                slot.close()  # lost since; nothing was sent on it that could be sent twice
-            if slot.connection is None:
-                if slot.failure is not None and slot.failures != seen:
-                    raise slot.failure  # the attempt that this thread waited for; the next would take as long
-                try:
-                    slot.connection = self._open(slot, environment, user)
-                except RemoteError as error:
-                    slot.failure, slot.failures = error, slot.failures + 1
-                    raise
-            return slot.connection
+        known = self._known.get((environment_reference, user_reference))
+        if known is None or known.until <= time.monotonic():
+            known = self._recall(*self._lookup(environment_reference, user_reference))
+        return self._open(known, environment_reference)
+
+    def connection_named(self, find: Find, environment: str, user: str | None) -> Connection:
+        """The same for names that a person gave; ``find`` is asked when they have not been used just now."""
+        known = self._named.get((environment, user))
+        if known is None or known.until <= time.monotonic():
+            found = find(environment, user)
+            known = self._recall(*found)
+            with self._lock:
+                self._named[environment, user] = known
+        return self._open(known, environment)
+
+    def connection_of(self, environment: Environment, user: EnvironmentUser) -> Connection:
+        """The same for who has just looked them up.
+
+        Raises:
+            What :meth:`connection` raises, but for NotFound.
+        """
+        return self._open(self._recall(environment, user), environment.reference)
 
     def discard(self, environment_reference: str) -> None:
-        """Close what is open to one environment; the next use connects anew."""
+        """Close what is open to one environment, and to no other; the next use connects anew."""
         with self._lock:
-            keys = [key for key in self._slots if key[0] == environment_reference]
-            slots = [self._slots.pop(key) for key in keys]
-        for slot in slots:
-            slot.close()
+            self._named.clear()
+            mine = [key for key in self._known if key[0] == environment_reference]
+            left = {self._known.pop(key).connection for key in mine}
+            left -= {known.connection for known in self._known.values()}
+        self._pool.discard(left)
+
+    def look_again(self) -> None:
+        """Something that is configured was changed: trust nothing that was read before."""
+        with self._lock:
+            self._named.clear()
+            for known in self._known.values():
+                known.until = 0.0
 
     def close(self) -> None:
         """Close every connection. Idempotent; raises nothing."""
-        with self._lock:
-            self._closed = True
-            slots = list(self._slots.values())
-            self._slots.clear()
-        for slot in slots:
-            slot.close()
+        self._pool.close()
 
     def ask_beforehand(self, environments: Iterable[Environment]) -> None:
         """Before many things run at once: ask the person now for every secret that has to be asked for.
@@ -169,28 +190,26 @@ class Connections:
             default_keys=nothing_given,
         )
 
-    def _open(self, slot: _Slot, environment: Environment, user: EnvironmentUser) -> Connection:
-        target = self.target(environment, user)
+    def _recall(self, environment: Environment, user: EnvironmentUser) -> _Known:
+        """Note the way to them; one that leads elsewhere than before closes what was open there."""
+        key = (environment.reference, user.reference)
+        connection = self._pool.connection(self.target(environment, user))
         self._warn_of(environment)
-        try:
-            with self._gate(target):
-                connection = self._connect(target)
-        except AuthenticationFailed as error:
-            slot.refused = error
-            raise
+        known = _Known(connection, time.monotonic() + TRUSTED)
         with self._lock:
-            closed = self._closed
-        if closed:  # while this one was being opened
-            connection.close()
-            raise ConnectionsClosed("The engine was closed while it connected.")
-        _LOG.info("connected to %s for the environment %s", connection.address, environment.name)
-        return connection
+            former = self._known.get(key)
+            self._known[key] = known
+            left = former is not None and all(
+                each.connection is not former.connection for each in self._known.values()
+            )
+        if former is not None and left:
+            self._pool.discard([former.connection])
+        return known
 
-    def _gate(self, target: SshTarget) -> threading.Semaphore:
-        """Lets few handshakes at once through to one server, be it the host or a jump host before many."""
-        first = hops(target)[0]
-        with self._lock:
-            return self._gates.setdefault((first.host, first.port), threading.Semaphore(_HANDSHAKES))
+    def _open(self, known: _Known, reference: str) -> Connection:
+        if known.connection.open():
+            _LOG.info("connected to %s for the environment %s", known.connection.address, reference)
+        return known.connection
 
     def _warn_of(self, environment: Environment) -> None:
         if environment.host_key != "off" or environment.fingerprint is not None:
@@ -207,30 +226,24 @@ class Connections:
     def _secret(self, reference: SecretReference | None, purpose: str) -> Callable[[], str] | None:
         if reference is None:
             return None
-        return lambda: self._secrets.resolve(reference, purpose)
+        return _Secret(self._secrets, reference, purpose)
 
 
-def _connect(target: SshTarget, deadlines: Deadlines) -> Connection:
-    from dlpx_remote.transports.ssh import connect  # the first connection pays for loading it
+@dataclass(frozen=True)
+class _Secret:
+    """Gives a secret when it is called; equal to another that would look in the same place."""
 
-    return connect(target, deadlines=deadlines)
+    secrets: Secrets = field(repr=False)
+    reference: SecretReference
+    purpose: str = field(compare=False)
+    asked_for: str = field(init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        # A person may answer differently for each purpose.
+        object.__setattr__(self, "asked_for", self.purpose if self.reference.kind == "prompt" else "")
 
-class _Slot:
-    """The place of one connection; its lock is held while it is being opened."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.connection: Connection | None = None
-        self.refused: AuthenticationFailed | None = None
-        self.failure: RemoteError | None = None
-        self.failures = 0
-
-    def close(self) -> None:
-        # Not under the lock: closing must not wait for a host that does not answer.
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.close()
+    def __call__(self) -> str:
+        return self.secrets.resolve(self.reference, self.purpose)
 
 
 def secrets_of(environment: Environment, user: EnvironmentUser) -> list[tuple[SecretReference, str]]:

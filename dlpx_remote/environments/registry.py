@@ -189,6 +189,15 @@ class Registry:
             environment = _environment(row)
         return environment, user_by_reference(environment, user_reference)
 
+    def find(self, name: str, user: str | None) -> tuple[Environment, EnvironmentUser]:
+        """The environment by name or reference, and a user of it likewise; the primary one for None.
+
+        Raises:
+            NotFound: one of them is not known; names the nearest known one.
+        """
+        environment = self.get(name)
+        return environment, user_by_name(environment, user)
+
     def _user_row(
         self, session: Session, name: str, authentication: Authentication, *, primary: bool
     ) -> UserRow:

@@ -166,7 +166,8 @@ class LibraryCalls:
                 jq = connection.facts().tools.get("jq")
                 if jq:
                     variables.setdefault("DLPX_BIN_JQ", jq)
-            _LOG.debug("%s on %s: %s", call.function, connection.address, _text(call.body))
+            if _LOG.isEnabledFor(logging.DEBUG):
+                _LOG.debug("%s on %s: %s", call.function, connection.address, _text(call.body))
             result = connection.run(
                 call.body,
                 variables=variables,
@@ -194,6 +195,8 @@ class LibraryCalls:
     def _mask(self, variables: Mapping[str, bytes]) -> None:
         with self._lock:
             new = set(variables.values()) - self._masked
+            if not new:
+                return
             self._masks.enter_context(REDACTOR.variables(new))
             self._masked |= new
 

@@ -14,10 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.redaction import redact
+
+if TYPE_CHECKING:
+    from dlpx_remote.transports.privilege import Privilege
 
 MAX_OUTPUT = 192 * 1024 * 1024
 """Bytes of stdout plus stderr that one command may return unless the caller says otherwise."""
@@ -255,6 +258,7 @@ class Connection(Protocol):
         exclude_paths: Sequence[str] = (),
         sym_links_to_follow: Sequence[str] = (),
         delete: bool = True,
+        privilege: Privilege | None = None,
         timeout: float | None = None,
         on_progress: Callable[[SyncProgress], None] | None = None,
     ) -> SyncResult:
@@ -271,6 +275,7 @@ class Connection(Protocol):
                 the source directory, or a path below it; another fits at any depth.
             sym_links_to_follow: symbolic links in the source directory whose target is copied in their place.
             delete: remove what is at the destination and not at the source, except what is excluded.
+            privilege: how the login becomes ``rsync_user``; None means sudo without a password.
             timeout: seconds for all of it; None takes the connection's ``Deadlines.total``.
             on_progress: called now and then, from the calling thread.
 

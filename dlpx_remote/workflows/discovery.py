@@ -144,7 +144,7 @@ class Discovery:
 
     def prepare(self, environment: Environment) -> HostDirectories:
         """Connect, collect the facts of the host, prepare the engine's directories there."""
-        connection = self._connections.connection(environment.reference, environment.primary_user.reference)
+        connection = self._connections.connection_of(environment, environment.primary_user)
         return self._bookkeeping.prepare(environment, connection)
 
     def _start(

@@ -17,8 +17,10 @@ from dlpx_remote.operations.dispatcher import Dispatcher
 from dlpx_remote.operations.library import LibraryCalls
 from dlpx_remote.plugins.plugin import load_plugin
 from dlpx_remote.plugins.worker import Workers
-from dlpx_remote.transports.base import Connection, HostKeyUnknown
-from dlpx_remote.transports.ssh.target import SshTarget, hops
+from dlpx_remote.transports.base import Deadlines, HostKeyUnknown
+from dlpx_remote.transports.ssh.deadline import Deadline
+from dlpx_remote.transports.ssh.network import Link, SshNetwork
+from dlpx_remote.transports.ssh.target import Hop, SshTarget
 from dlpx_remote.workflows.bookkeeping import Forgotten
 from dlpx_remote.workflows.discovery import Candidate, Discovery, OnEvent
 from dlpx_remote.workflows.report import DiscoveryReport
@@ -64,7 +66,7 @@ def look_once(
             secrets,
             known_hosts=Path(directory) / "known_hosts",
             on_warning=on_warning,
-            open_connection=connect_once,
+            network=OnceNetwork(Deadlines()),
         )
         kept = Forgotten()
         discovery = Discovery(
@@ -85,28 +87,27 @@ def look_once(
             connections.close()
 
 
-def connect_once(target: SshTarget) -> Connection:
-    """Connect; an unknown host key is explained by what this look was started with.
+class OnceNetwork(SshNetwork):
+    """Explains an unknown host key by what this look was started with.
 
     Its own file of known hosts is gone when the person reads about it.
     """
-    from dlpx_remote.transports.ssh import connect
 
-    try:
-        return connect(target)
-    except HostKeyUnknown as error:
-        chain = hops(target)
-        hop = next((hop for hop in chain if hop.host == error.host), chain[-1])
-        pin = f"--fingerprint {error.fingerprint}, or with " if hop.last else ""
-        raise HostKeyUnknown(
-            error.message,
-            "Compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub). If it is right, "
-            f"run the command again with {pin}--host-key accept-new, or remember the key: "
-            f"ssh-keyscan -p {hop.port} {hop.host} >> ~/.ssh/known_hosts",
-            host=error.host,
-            user=error.user,
-            fingerprint=error.fingerprint,
-        ) from error
+    def open(self, hop: Hop, target: SshTarget, before: Link | None, deadline: Deadline) -> Link:
+        """See :class:`SshNetwork`."""
+        try:
+            return super().open(hop, target, before, deadline)
+        except HostKeyUnknown as error:
+            pin = f"--fingerprint {error.fingerprint}, or with " if hop.last else ""
+            raise HostKeyUnknown(
+                error.message,
+                "Compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub). If it is "
+                f"right, run the command again with {pin}--host-key accept-new, or remember the key: "
+                f"ssh-keyscan -p {hop.port} {hop.host} >> ~/.ssh/known_hosts",
+                host=error.host,
+                user=error.user,
+                fingerprint=error.fingerprint,
+            ) from error
 
 
 def distinct(hosts: Sequence[EnvironmentSpec]) -> list[EnvironmentSpec]:

@@ -123,6 +123,10 @@ class Sshd:
         self._process.wait(10)
         self._process = None
 
+    def sessions(self) -> list[int]:
+        """The processes that serve logins, and what runs in those."""
+        return [] if self._process is None else _descendants(self._process.pid)
+
     def __enter__(self) -> Sshd:
         return self.start()
 

@@ -63,12 +63,25 @@ def open_sessions(target: SshTarget, deadlines: Deadlines, trace: Trace | None) 
     sessions: list[Session] = []
     try:
         for hop in chain:
-            steps = _Steps(hop, target, deadline, deadlines, Tracer(trace))
-            sessions.append(steps.open(sessions[-1] if sessions else None))
+            before = sessions[-1] if sessions else None
+            sessions.append(open_session(hop, target, before, deadline, deadlines=deadlines, trace=trace))
     except BaseException:
         Opened(sessions, chain[-1]).end()
         raise
     return Opened(sessions, chain[-1])
+
+
+def open_session(
+    hop: Hop,
+    target: SshTarget,
+    before: Session | None,
+    deadline: Deadline,
+    *,
+    deadlines: Deadlines,
+    trace: Trace | None,
+) -> Session:
+    """Open one session of a chain; see :meth:`dlpx_remote.transports.ssh.network.Network.open`."""
+    return _Steps(hop, target, deadline, deadlines, Tracer(trace)).open(before)
 
 
 class _Steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from dlpx_remote.environments.model import (
 from dlpx_remote.environments.secrets import Secrets
 from dlpx_remote.errors import NotFound
 from dlpx_remote.transports.base import AuthenticationFailed, ConnectionRefused
-from dlpx_remote.transports.ssh.target import SshTarget
+from dlpx_remote.transports.ssh.deadline import Deadline
+from dlpx_remote.transports.ssh.network import Link
+from dlpx_remote.transports.ssh.target import Hop, SshTarget
 from tests.unit.environments.local import LocalConnection
 
 
@@ -43,23 +46,41 @@ def environment(number: int = 1, **changes: Any) -> Environment:
 
 
 class Host:
-    """Opens local connections, and remembers for whom."""
+    """A network of local connections, that remembers for whom it opened them."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.local: Callable[[Path], LocalConnection] = LocalConnection
         self.targets: list[SshTarget] = []
         self.opened: list[LocalConnection] = []
         self.error: Exception | None = None
         self.gate: threading.Event | None = None
 
-    def connect(self, target: SshTarget) -> LocalConnection:
-        self.targets.append(target)
+    def open(self, hop: Hop, target: SshTarget, before: Link | None, deadline: Deadline) -> Link:
+        if hop.last:
+            self.targets.append(target)
         if self.gate is not None:
             self.gate.wait(10)
         if self.error is not None:
             raise self.error
-        self.opened.append(LocalConnection(self.home))
+        return LocalLink()
+
+    def connection(self, target: SshTarget, hop: Hop, link: Link) -> LocalConnection:
+        self.opened.append(self.local(self.home))
         return self.opened[-1]
+
+
+class LocalLink:
+    """A session that is open until it is ended."""
+
+    def __init__(self) -> None:
+        self.active = True
+
+    def is_active(self) -> bool:
+        return self.active
+
+    def end(self) -> None:
+        self.active = False
 
 
 @pytest.fixture
@@ -77,7 +98,7 @@ def make(host: Host, *environments: Environment, **options: Any) -> Connections:
         return entry, next(user for user in entry.users if user.reference == user_reference)
 
     options.setdefault("secrets", Secrets())
-    return Connections(lookup, options.pop("secrets"), open_connection=host.connect, **options)
+    return Connections(lookup, options.pop("secrets"), network=host, **options)
 
 
 def test_one_environment_and_user_share_one_connection(host: Host) -> None:
@@ -109,15 +130,16 @@ def test_threads_that_ask_at_once_get_the_same_one(host: Host) -> None:
     assert len(host.opened) == len(set(map(id, got))) == 1
 
 
-def test_a_slow_host_holds_up_nobody_else(host: Host, tmp_path: Path) -> None:
+def test_a_slow_host_holds_up_nobody_else(host: Host) -> None:
     gate = threading.Event()
+    opening = host.open
 
-    def connect(target: SshTarget) -> LocalConnection:
-        if target.host.startswith("db1"):
+    def open_slowly(hop: Hop, target: SshTarget, before: Link | None, deadline: Deadline) -> Link:
+        if hop.host.startswith("db1"):
             gate.wait(10)
-        return LocalConnection(tmp_path)
+        return opening(hop, target, before, deadline)
 
-    host.connect = connect  # type: ignore[method-assign]
+    host.open = open_slowly  # type: ignore[method-assign]
     with make(host, environment(1), environment(2)) as connections:
         slow = threading.Thread(
             target=connections.connection, args=("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
@@ -127,40 +149,6 @@ def test_a_slow_host_holds_up_nobody_else(host: Host, tmp_path: Path) -> None:
         assert slow.is_alive()
         gate.set()
         slow.join()
-
-
-@pytest.mark.parametrize("jump", [(), ("bob@gate:2222",)])
-def test_few_handshakes_reach_one_server_at_once(host: Host, jump: tuple[str, ...]) -> None:
-    """Sixteen environments on one host, or behind one jump host; the server would drop some of sixteen."""
-    lock, inside, most = threading.Lock(), 0, 0
-    opened = host.connect
-
-    def connect(target: SshTarget) -> LocalConnection:
-        nonlocal inside, most
-        with lock:
-            inside += 1
-            most = max(most, inside)
-        threading.Event().wait(0.01)
-        with lock:
-            inside -= 1
-        return opened(target)
-
-    host.connect = connect  # type: ignore[method-assign]
-    at = {"jump": jump} if jump else {"host": "one.example.com"}
-    with make(host, *(environment(number, **at) for number in range(1, 17))) as connections:
-        threads = [
-            threading.Thread(
-                target=connections.connection,
-                args=(f"UNIX_HOST_ENVIRONMENT-{number}", f"HOST_USER-{number}0"),
-            )
-            for number in range(1, 17)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(host.opened) == 16
-    assert most <= 4
 
 
 def test_the_target_is_made_of_what_is_configured(host: Host, tmp_path: Path) -> None:
@@ -265,10 +253,12 @@ def test_refused_credentials_are_not_offered_twice(host: Host) -> None:
 
 def test_a_lost_connection_is_replaced(host: Host) -> None:
     with make(host, environment()) as connections:
-        first = connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
+        connection = connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
         host.opened[0].is_open = False
-        assert connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10") is not first
-    assert [connection.closed for connection in host.opened] == [1, 1]
+        assert connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10") is connection
+        assert connection.run("true").exit_code == 0
+    assert [one.scripts for one in host.opened] == [[], ["true"]]
+    assert [one.closed for one in host.opened] == [1, 1]
 
 
 def test_discarding_closes_one_environment_only(host: Host) -> None:
@@ -279,11 +269,101 @@ def test_discarding_closes_one_environment_only(host: Host) -> None:
         assert [connection.closed for connection in host.opened] == [1, 0]
 
 
+def test_a_change_by_this_engine_is_noticed_at_once(host: Host) -> None:
+    both = environment(1, users=(Authentication(), Authentication()))
+    primary = [both.users[0]]
+    with make(host, both) as connections:
+
+        def run() -> str:
+            return connections.connection_named(lambda *_: (both, primary[0]), "db1", None).address
+
+        assert run().startswith("user0@")
+        primary[0] = both.users[1]
+        connections.look_again()
+        assert run().startswith("user1@")
+
+
+def test_environments_on_one_account_share_a_connection_until_the_last_is_discarded(host: Host) -> None:
+    same = {
+        "host": "one.example.com",
+        "users": (Authentication(password_from=SecretReference("env", "PASSWORD")),),
+    }
+    with make(host, environment(1, **same), environment(2, **same)) as connections:
+        first = connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
+        assert connections.connection("UNIX_HOST_ENVIRONMENT-2", "HOST_USER-20") is first
+        connections.discard("UNIX_HOST_ENVIRONMENT-1")
+        assert [one.closed for one in host.opened] == [0]
+        connections.discard("UNIX_HOST_ENVIRONMENT-2")
+        assert [one.closed for one in host.opened] == [1]
+
+
+OTHERS = {
+    "password": Authentication(password_from=SecretReference("env", "OTHER")),
+    "the same, typed": Authentication(password_from=SecretReference("prompt")),
+    "key": Authentication(key="/keys/other"),
+    "agent": Authentication(agent=True),
+    "passphrase": Authentication(key="/keys/id", passphrase_from=SecretReference("env", "PHRASE")),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_those_with_other_credentials_share_nothing(other: Authentication, host: Host) -> None:
+    for own in (
+        Authentication(password_from=SecretReference("env", "PASSWORD")),
+        Authentication(key="/keys/id"),
+        other if other.password_from and other.password_from.kind == "prompt" else Authentication(),
+    ):
+        at = {"host": "one.example.com"}
+        with make(host, environment(1, users=(own,), **at), environment(2, users=(other,), **at)) as ours:
+            first = ours.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
+            assert ours.connection("UNIX_HOST_ENVIRONMENT-2", "HOST_USER-20") is not first
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"host_key": "off"}, {"fingerprint": "SHA256:" + "a" * 43}, {"port": 22}, {"jump": ("bob@gate",)}],
+    ids=str,
+)
+def test_those_that_are_reached_or_checked_in_another_way_share_nothing(
+    other: dict[str, Any], host: Host
+) -> None:
+    at = {"host": "one.example.com"}
+    with make(host, environment(1, **at), environment(2, **at | other)) as connections:
+        first = connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
+        assert connections.connection("UNIX_HOST_ENVIRONMENT-2", "HOST_USER-20") is not first
+
+
+def test_what_is_changed_by_others_is_noticed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlpx_remote.environments.connections.TRUSTED", 0.0)
+    configured = [environment(1)]
+    connections = Connections(lambda *_: (configured[0], configured[0].users[0]), Secrets(), network=host)
+    with connections:
+        connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
+        configured[0] = environment(1, host="moved.example.com")
+        connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
+        assert [target.host for target in host.targets] == ["db1.example.com", "moved.example.com"]
+        assert [one.closed for one in host.opened] == [1, 0]
+
+
+def test_what_is_configured_is_not_read_for_every_command(host: Host) -> None:
+    reads = 0
+
+    def lookup(*_: str) -> tuple[Environment, EnvironmentUser]:
+        nonlocal reads
+        reads += 1
+        return environment(1), environment(1).users[0]
+
+    with Connections(lookup, Secrets(), network=host) as connections:
+        for _ in range(100):
+            connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
+    assert reads < 5  # once a second
+
+
 def test_after_closing_there_is_no_connection(host: Host) -> None:
     connections = make(host, environment())
     connections.close()
     connections.close()
-    with pytest.raises(ConnectionsClosed, match="has been closed"):
+    with pytest.raises(ConnectionsClosed, match="have been closed"):
         connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
 
 

@@ -62,7 +62,7 @@ def outcomes(steps: dict[str, TestStep]) -> dict[str, str]:
 
 
 def test_a_host_where_all_goes_well(host: Host, port: int, tmp_path: Path) -> None:
-    host.connect = lambda target: LocalConnection(tmp_path, FACTS)  # type: ignore[method-assign]
+    host.local = lambda home: LocalConnection(home, FACTS)
     done, steps = trial(host, port)
     for name in ("name resolves", "port answers", "host key", "login", "shell", "home", "rsync", "jq"):
         assert steps[name].outcome == "ok", steps[name]
@@ -151,7 +151,7 @@ def test_a_shell_that_fails_says_at_which_step(
         def run(self, script, **options):  # type: ignore[no-untyped-def]
             raise error
 
-    host.connect = lambda target: Broken(tmp_path, FACTS)  # type: ignore[method-assign]
+    host.local = lambda home: Broken(home, FACTS)
     done, steps = trial(host, port)
     assert (steps[step].outcome, steps[step].detail) == ("failed", error.message)
     assert steps["login"].outcome == "ok"
@@ -205,7 +205,7 @@ def test_sudo_is_tried_without_a_password(
     (binaries / "sudo").write_text(SUDO.format(mount=mount, rule=rule))
     (binaries / "sudo").chmod(0o755)
     monkeypatch.setenv("PATH", f"{binaries}:/usr/bin:/bin")
-    host.connect = lambda target: LocalConnection(tmp_path, FACTS)  # type: ignore[method-assign]
+    host.local = lambda home: LocalConnection(home, FACTS)
     _, steps = trial(host, port)
     assert steps["sudo -n mount"].outcome == outcome
     assert detail in steps["sudo -n mount"].detail
@@ -215,7 +215,7 @@ def test_sudo_is_tried_without_a_password(
 
 def test_root_needs_no_sudo(host: Host, port: int, tmp_path: Path) -> None:
     facts = ShellFacts("root", 0, 0, str(tmp_path), "/bin/bash")
-    host.connect = lambda target: LocalConnection(tmp_path, facts)  # type: ignore[method-assign]
+    host.local = lambda home: LocalConnection(home, facts)
     _, steps = trial(host, port)
     assert (steps["sudo -n mount"].outcome, steps["sudo -n mount"].detail) == (
         "ok",

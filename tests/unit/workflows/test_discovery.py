@@ -65,8 +65,8 @@ class World:
 
     # connections
 
-    def connection(self, environment_reference: str, user_reference: str) -> Any:
-        name = environment_reference.rpartition("-")[2]
+    def connection_of(self, environment: Environment, user: EnvironmentUser) -> Any:
+        name = environment.name
         if name in self.down:
             raise self.down[name]
         return SimpleNamespace(address=name)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
-from dlpx_remote.transports import ssh
-from dlpx_remote.transports.base import HostKeyUnknown
+from dlpx_remote.transports.base import Deadlines, HostKeyUnknown
 from dlpx_remote.transports.ssh import SshTarget
-from dlpx_remote.workflows.once import connect_once
+from dlpx_remote.transports.ssh.deadline import Deadline
+from dlpx_remote.transports.ssh.network import Link, SshNetwork
+from dlpx_remote.transports.ssh.target import Hop, hops
+from dlpx_remote.workflows.once import OnceNetwork
 
 
 @pytest.mark.parametrize(("host", "pins"), [("db1.invalid", True), ("gate.invalid", False)])
@@ -19,15 +20,19 @@ def test_an_unknown_host_key_is_explained_by_the_options_of_the_command(
 ) -> None:
     temporary = tmp_path / "temporary"
 
-    def refuse(target: SshTarget) -> NoReturn:
+    def refuse(
+        network: SshNetwork, hop: Hop, target: SshTarget, before: Link | None, until: Deadline
+    ) -> Link:
         raise HostKeyUnknown(
             "The key is not known.", f"Add it to {target.known_hosts}.", host=host, fingerprint="SHA256:abc"
         )
 
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(ssh, "connect", refuse)
+    monkeypatch.setattr(SshNetwork, "open", refuse)
+    target = SshTarget("db1.invalid", port=2222, jump=("gate.invalid:2022",), known_hosts=temporary)
+    (hop,) = (one for one in hops(target) if one.host == host)
     with pytest.raises(HostKeyUnknown) as caught:
-        connect_once(SshTarget("db1.invalid", port=2222, jump=("gate.invalid:2022",), known_hosts=temporary))
+        OnceNetwork(Deadlines()).open(hop, target, None, Deadline(15))
 
     error = caught.value
     assert (error.message, error.host, error.fingerprint) == ("The key is not known.", host, "SHA256:abc")
