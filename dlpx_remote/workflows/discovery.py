@@ -124,15 +124,20 @@ class Discovery:
             environment for environment in environments if any(_fits(environment, one) for one in plugins)
         )
         pool = ThreadPoolExecutor(self._parallel, thread_name_prefix=self.job)
-        # Reaching a host is mostly waiting: a silent one must not begin to be so when all others are done.
+        # Reaching a host is mostly waiting: a silent one must not begin to be so when all others are done. So
+        # none begins before all can, for a thread is slow to start while others are busy.
         reaching = ThreadPoolExecutor(self._parallel * REACHING, thread_name_prefix=f"{self.job}-reach")
+        ready = threading.Event()
         try:
             started = [
-                reaching.submit(self._start, pool, environment, plugins) for environment in environments
+                reaching.submit(self._start, ready, pool, environment, plugins)
+                for environment in environments
             ]
+            ready.set()
             results = [part.result() for parts in started for part in parts.result()]
         except BaseException:
             self._stopped.set()
+            ready.set()
             for each in (reaching, pool):
                 each.shutdown(wait=False, cancel_futures=True)
             raise
@@ -148,9 +153,14 @@ class Discovery:
         return self._bookkeeping.prepare(environment, connection)
 
     def _start(
-        self, pool: ThreadPoolExecutor, environment: Environment, plugins: Sequence[Candidate]
+        self,
+        ready: threading.Event,
+        pool: ThreadPoolExecutor,
+        environment: Environment,
+        plugins: Sequence[Candidate],
     ) -> list[Future[PluginDiscovery]]:
         """Prepare one environment, then have each plugin discover on it."""
+        ready.wait()
         directories: HostDirectories | Failure | None = None
         if any(_fits(environment, candidate) for candidate in plugins):
             self._emit(environment, "", "connecting", f"{environment.primary_user.name}@{environment.host}")
