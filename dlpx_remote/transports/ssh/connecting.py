@@ -17,6 +17,7 @@ from dlpx_remote.transports.ssh import hostkeys
 from dlpx_remote.transports.ssh.authentication import authenticate
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.errors import connect_error
+from dlpx_remote.transports.ssh.proxy_command import ProxyCommand
 from dlpx_remote.transports.ssh.session import Session, TimeUp
 from dlpx_remote.transports.ssh.target import Hop, SshTarget, hops
 from dlpx_remote.transports.ssh.trace import Stage, StageDetail, Trace, Tracer
@@ -123,7 +124,7 @@ class _Steps:
         raise AssertionError
 
     def _attempt(self, before: Session | None) -> Session:
-        connection = self._through(before) if before else self._directly()
+        connection = self._reach(before)
         try:
             session = Session(connection, self._deadlines.alive)
         except BaseException:
@@ -133,8 +134,10 @@ class _Steps:
             with self._stage("handshake") as detail:
                 try:
                     self._handshake(session, detail)
-                except BaseException:
+                except BaseException as error:
                     self._turned_away = session.turned_away
+                    if isinstance(connection, ProxyCommand) and not isinstance(error, TimeUp):
+                        raise self._proxy_failed(connection) from error
                     raise
             with self._stage("host key") as detail:
                 key = session.get_remote_server_key()
@@ -144,6 +147,7 @@ class _Steps:
                     key.asbytes(),
                     self._target.host_key_policy,
                     self._target.fingerprint if self._hop.last else None,
+                    certificate=key.public_blob.key_blob if key.public_blob else None,
                 )
             with self._stage("auth") as detail:
                 detail.text = authenticate(session, self._hop, self._target, self._deadline)
@@ -154,11 +158,31 @@ class _Steps:
         return session
 
     def _handshake(self, session: Session, detail: StageDetail) -> None:
-        known = hostkeys.known_keys(self._hop.known_hosts, self._hop.key_name)
+        known = hostkeys.known_of(self._hop)
+        session.certificates_first = hostkeys.has_authority(known)
         options = session.get_security_options()
         options.key_types = hostkeys.preferred_algorithms(options.key_types, known)
         session.shake_hands(self._deadline)
         detail.text = session.remote_version
+
+    def _reach(self, before: Session | None) -> Any:
+        """A way for bytes to the host, whatever it is made of."""
+        if before is not None:
+            return self._through(before)
+        if self._hop.proxy_command is None:
+            return self._directly()
+        with self._stage("connect") as detail:
+            detail.text = f"through {self._hop.proxy_command}"
+            return ProxyCommand.started(self._hop.proxy_command)
+
+    def _proxy_failed(self, connection: ProxyCommand) -> HandshakeFailed:
+        return HandshakeFailed(
+            f"No SSH server answered through the ProxyCommand for {self._hop.name} "
+            f"({self._hop.proxy_command}): it {connection.last_words()}.",
+            "Try the command by hand, and correct it in your ssh configuration.",
+            host=self._hop.host,
+            user=self._hop.user,
+        )
 
     def _through(self, before: Session) -> Any:
         with self._stage("connect") as detail:

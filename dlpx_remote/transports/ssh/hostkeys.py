@@ -10,7 +10,6 @@ import base64
 import binascii
 import contextlib
 import fcntl
-import fnmatch
 import hashlib
 import hmac
 import logging
@@ -22,9 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlpx_remote.transports.base import HostKeyChanged, HostKeyError, HostKeyRevoked, HostKeyUnknown
+from dlpx_remote.transports.ssh.patterns import matches
 from dlpx_remote.transports.ssh.target import Hop, HostKeyPolicy
 
 _LOGGER = logging.getLogger("dlpx_remote.transports.ssh")
+
+REVOKED, AUTHORITY = "@revoked", "@cert-authority"
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,7 @@ def _names(patterns: str, name: str) -> bool:
             matched |= _hashed_matches(pattern, name)
             continue
         negative = pattern.startswith("!")
-        # Brackets are literal in this format: only * and ? are wild.
-        wild = pattern.removeprefix("!").lower().replace("[", "[[]")
-        if fnmatch.fnmatchcase(name.lower(), wild):
+        if matches(pattern.removeprefix("!"), name):
             if negative:
                 return False
             matched = True
@@ -159,6 +159,12 @@ def _hashed_matches(pattern: str, name: str) -> bool:
     return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), expected)
 
 
+def _hashed(name: str) -> str:
+    salt = os.urandom(20)
+    digest = hmac.digest(salt, name.encode(), "sha1")
+    return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
+
+
 def preferred_algorithms(available: Sequence[str], known: Iterable[KnownKey]) -> list[str]:
     """``available`` signature algorithms with those of known keys first, so that a known key is asked for."""
     kinds = {entry.kind for entry in known if not entry.marker}
@@ -169,7 +175,34 @@ def preferred_algorithms(available: Sequence[str], known: Iterable[KnownKey]) ->
     return sorted(available, key=lambda algorithm: kind_of(algorithm) not in kinds)
 
 
-def judge(hop: Hop, kind: str, key: bytes, policy: HostKeyPolicy, pinned: str | None) -> str:
+def has_authority(known: Iterable[KnownKey]) -> bool:
+    """Whether a certificate of the host's could be accepted, and is worth asking for."""
+    return any(entry.marker == AUTHORITY for entry in known)
+
+
+def known_of(hop: Hop) -> list[KnownKey]:
+    """The entries for a host. As with OpenSSH, those without its port count where none has the port."""
+    known = known_keys(hop.known_hosts, hop.key_name)
+    bare = _without_port(hop)
+    if bare == hop.key_name:
+        return known
+    has_keys = any(not entry.marker for entry in known)
+    return known + [entry for entry in known_keys(hop.known_hosts, bare) if entry.marker or not has_keys]
+
+
+def _without_port(hop: Hop) -> str:
+    return hop.key_name[1:].rpartition("]:")[0] if hop.key_name.startswith("[") else hop.key_name
+
+
+def judge(
+    hop: Hop,
+    kind: str,
+    key: bytes,
+    policy: HostKeyPolicy,
+    pinned: str | None,
+    *,
+    certificate: bytes | None = None,
+) -> str:
     """Accept the key that a host showed, or raise.
 
     Args:
@@ -178,6 +211,7 @@ def judge(hop: Hop, kind: str, key: bytes, policy: HostKeyPolicy, pinned: str | 
         key: the key shown.
         policy: what to do when it is not known.
         pinned: fingerprint that it must have; overrides the policy.
+        certificate: what came with the key, in its wire form.
 
     Returns:
         Why it was accepted, for the trace.
@@ -186,18 +220,11 @@ def judge(hop: Hop, kind: str, key: bytes, policy: HostKeyPolicy, pinned: str | 
         HostKeyUnknown: not known, and the policy is strict.
         HostKeyChanged: another key is known or pinned.
         HostKeyRevoked: marked as revoked.
+        HostKeyError: the certificate is not good for this host.
     """
     shown = fingerprint(key)
-    known = known_keys(hop.known_hosts, hop.key_name)
-    revoked = next((entry for entry in known if entry.marker == "@revoked" and entry.key == key), None)
-    if revoked:
-        raise HostKeyRevoked(
-            f"{hop.name} showed the key {shown}, which is marked as revoked in {revoked.place}.",
-            "Do not connect: somebody may be using a stolen key. Ask the host's administrator.",
-            host=hop.host,
-            user=hop.user,
-            fingerprint=shown,
-        )
+    known = known_of(hop)
+    _refuse_revoked(hop, known, key, f"{hop.name} showed the key {shown}, which")
     if pinned is not None:
         if not hmac.compare_digest(_normal(pinned), shown):
             raise HostKeyChanged(
@@ -216,15 +243,82 @@ def judge(hop: Hop, kind: str, key: bytes, policy: HostKeyPolicy, pinned: str | 
             shown,
         )
         return f"{shown}, not checked"
+    if certificate is not None and (accepted := _certified(hop, known, key, certificate)):
+        return accepted
     plain = [entry for entry in known if not entry.marker]
     match = next((entry for entry in plain if entry.key == key), None)
     if match:
         return f"{shown} is known from {match.place}"
-    if plain:
+    if any(not entry.marker for entry in known_keys(hop.known_hosts, hop.key_name)):
         raise _changed(hop, shown, plain)
     if policy == "accept-new":
         return _accept(hop, kind, key)
     raise _unknown(hop, shown, known)
+
+
+def _refuse_revoked(hop: Hop, known: Sequence[KnownKey], key: bytes, what: str) -> None:
+    """Refuse a key that a ``@revoked`` line or the file of ``RevokedHostKeys`` names."""
+    place = next((entry.place for entry in known if entry.marker == REVOKED and entry.key == key), None)
+    if place is None and hop.revoked_host_keys is not None:
+        place = _revoked_in(hop, hop.revoked_host_keys, key)
+    if place is not None:
+        raise HostKeyRevoked(
+            f"{what} is marked as revoked in {place}.",
+            "Do not connect: somebody may be using a stolen key. Ask the host's administrator.",
+            host=hop.host,
+            user=hop.user,
+            fingerprint=fingerprint(key),
+        )
+
+
+def _revoked_in(hop: Hop, file: Path, key: bytes) -> str | None:
+    """Where ``file``, a list of public keys, names ``key``. A file that cannot be read refuses all keys."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    else:
+        if not content.startswith(b"SSHKRL"):
+            encoded = base64.b64encode(key)
+            lines = content.splitlines()
+            numbers = (number for number, line in enumerate(lines, 1) if encoded in line.split())
+            return next((f"{file}:{number}" for number in numbers), None)
+        reason = "is a binary revocation list (KRL), which is not supported"
+    raise HostKeyError(
+        f"The key of {hop.name} cannot be accepted: {file}, which RevokedHostKeys names, {reason}.",
+        "Make it a readable list of public keys, one a line, or take RevokedHostKeys out of your ssh "
+        "configuration.",
+        host=hop.host,
+        user=hop.user,
+        fingerprint=fingerprint(key),
+    )
+
+
+def _certified(hop: Hop, known: Sequence[KnownKey], key: bytes, certificate: bytes) -> str | None:
+    """Accept a certificate of a trusted authority; None where the key has to be known by itself."""
+    from dlpx_remote.transports.ssh import hostcerts
+
+    try:
+        shown = hostcerts.read(certificate)
+        signer = hostcerts.authority_key(shown)
+        trusted = next((entry for entry in known if entry.marker == AUTHORITY and entry.key == signer), None)
+        if trusted is None:
+            return None
+        authority = fingerprint(signer)
+        _refuse_revoked(
+            hop, known, signer, f"{hop.name} showed a certificate of the authority {authority}, which"
+        )
+        hostcerts.check(shown, _without_port(hop), key)
+    except hostcerts.CertificateRefused as refused:
+        raise HostKeyError(
+            f"{hop.name} showed a certificate for its key {fingerprint(key)} which {refused}.",
+            "Have the host's certificate renewed by your authority (ssh-keygen -s AUTHORITY -h -I NAME -n "
+            f"{_without_port(hop)} KEY.pub), or pin the fingerprint.",
+            host=hop.host,
+            user=hop.user,
+            fingerprint=fingerprint(key),
+        ) from refused
+    return f"{fingerprint(key)} is certified by {authority}, known from {trusted.place}"
 
 
 def _normal(pinned: str) -> str:
@@ -245,12 +339,14 @@ def _changed(hop: Hop, shown: str, plain: Sequence[KnownKey]) -> HostKeyChanged:
 
 
 def _unknown(hop: Hop, shown: str, known: Sequence[KnownKey]) -> HostKeyUnknown:
-    authority = next((entry for entry in known if entry.marker == "@cert-authority"), None)
+    authority = next((entry for entry in known if entry.marker == AUTHORITY), None)
     note = (
-        f" {authority.place} names a certificate authority for it, which is not supported for host keys."
+        f" {authority.place} names a certificate authority for it, but it showed no certificate of that one."
         if authority
         else ""
     )
+    if hop.configured_check in {"no", "off", "accept-new"}:
+        note += f" StrictHostKeyChecking {hop.configured_check} in your ssh configuration is not taken over."
     return HostKeyUnknown(
         f"The key of {hop.name} is not known: it showed {shown}.{note}",
         f"Compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub). If it is right, pin "
@@ -276,7 +372,7 @@ def _accept(hop: Hop, kind: str, key: bytes) -> str:
         )
     file = hop.known_hosts[0]
     try:
-        remember(file, hop.key_name, kind, key)
+        remember(file, hop.key_name, kind, key, hashed=hop.hash_known_hosts)
     except _Conflict as conflict:
         raise _changed(hop, shown, conflict.entries) from None
     except OSError as error:
@@ -299,8 +395,15 @@ class _Conflict(Exception):
         self.entries = entries
 
 
-def remember(file: Path, name: str, kind: str, key: bytes) -> None:
+def remember(file: Path, name: str, kind: str, key: bytes, *, hashed: bool = False) -> None:
     """Add an entry: under a lock, and atomically, so that no reader ever sees half a file.
+
+    Args:
+        file: made when missing.
+        name: of the host, as :attr:`Hop.key_name` has it.
+        kind: type of the key.
+        key: in its wire form.
+        hashed: write the name so that it can be checked, but not read (``HashKnownHosts``).
 
     Raises:
         OSError: the file cannot be written.
@@ -320,7 +423,8 @@ def remember(file: Path, name: str, kind: str, key: bytes) -> None:
             content, mode = b"", 0o600
         if content and not content.endswith(b"\n"):
             content += b"\n"
-        content += f"{name} {kind} {base64.b64encode(key).decode()}\n".encode()
+        shown = _hashed(name) if hashed else name
+        content += f"{shown} {kind} {base64.b64encode(key).decode()}\n".encode()
         descriptor, temporary = tempfile.mkstemp(prefix=file.name + ".", dir=file.parent)
         try:
             with os.fdopen(descriptor, "wb") as new:

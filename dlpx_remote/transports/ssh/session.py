@@ -210,8 +210,17 @@ class Session(paramiko.Transport):
         self._connection = connection
         self._login: _Authentication | None = None
         self.farewell = ""
+        self.certificates_first = False
 
     # handshake
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        """Algorithms for the host key in our order; paramiko puts certificates last, and never gets one."""
+        plain = tuple(cast(Any, self)._preferred_keys)
+        if not self.certificates_first:
+            return plain
+        return (*(f"{name}-cert-v01@openssh.com" for name in plain), *plain)
 
     @property
     def turned_away(self) -> Literal["no", "perhaps", "surely"]:

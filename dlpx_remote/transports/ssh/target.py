@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import functools
 import getpass
-import io
+import logging
+import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dlpx_remote.errors import InvalidRequest
+from dlpx_remote.transports.ssh import ssh_config
 
 if TYPE_CHECKING:
     import paramiko
 
 HostKeyPolicy = Literal["strict", "accept-new", "off"]
+_LOGGER = logging.getLogger("dlpx_remote.transports.ssh")
 _LONGEST_CHAIN = 8
 _JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?\Z")
 
@@ -77,6 +80,15 @@ class Hop:
         known_hosts: files of known keys; new ones are written to the first.
         identity_files: private keys that the configuration names, or the default ones.
         last: True for the target itself, False for a jump host.
+        identities_chosen: the configuration names ``identity_files``; they are not the default ones.
+        identities_only: offer no key of the agent that is not among them.
+        certificate_files: certificates for any of the keys, besides those that lie beside them.
+        agent: where the SSH agent listens; empty for none.
+        hash_known_hosts: write names into files of known keys as hashes.
+        revoked_host_keys: a file of keys that no host may show.
+        proxy_command: a command whose standard input and output lead to the host, instead of a connection.
+        configured_check: what the configuration says about unknown keys; it is not acted on, but spoken of.
+        not_honoured: options that are set, and that ``ssh`` would act on, but we do not.
     """
 
     name: str
@@ -87,6 +99,15 @@ class Hop:
     known_hosts: tuple[Path, ...]
     identity_files: tuple[Path, ...]
     last: bool
+    identities_chosen: bool = False
+    identities_only: bool = False
+    certificate_files: tuple[Path, ...] = ()
+    agent: str = ""
+    hash_known_hosts: bool = False
+    revoked_host_keys: Path | None = None
+    proxy_command: str | None = None
+    configured_check: str = ""
+    not_honoured: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -102,12 +123,11 @@ def hops(target: SshTarget) -> list[Hop]:
         InvalidRequest: the configuration file is missing or broken, a jump host cannot be understood, or jump
             hosts lead in a circle.
     """
-    config = _read_config(target.ssh_config)
+    config = ssh_config.read(target.ssh_config)
     chain = _chain(
         config, target.host, target.user, target.port, jump=target.jump, known_hosts=target.known_hosts
     )
-    last = chain[-1]
-    return [*chain[:-1], Hop(**{**vars(last), "last": True})]
+    return [*chain[:-1], replace(chain[-1], last=True)]
 
 
 def _chain(
@@ -124,35 +144,10 @@ def _chain(
         raise InvalidRequest(
             f"The jump hosts of {name} lead in a circle.", "Check ProxyJump in your ssh configuration."
         )
-    import paramiko
-
-    try:
-        found = config.lookup(name)
-        port = port or int(found.get("port", "22"))
-    except (paramiko.SSHException, ValueError, KeyError) as error:
-        raise InvalidRequest(
-            f"The ssh configuration for {name} cannot be understood: {error}.",
-            "Correct your ssh configuration.",
-        ) from error
-    hop = Hop(
-        name=name,
-        host=found.get("hostname", name),
-        port=port,
-        user=user or found.get("user") or getpass.getuser(),
-        key_name=_key_name(found.get("hostkeyalias"), found.get("hostname", name), port),
-        known_hosts=_known_hosts(
-            known_hosts, found.get("userknownhostsfile"), found.get("globalknownhostsfile")
-        ),
-        identity_files=_identity_files(found.get("identityfile")),
-        last=False,
-    )
-    if not jump and (proxy := found.get("proxyjump", "none")).lower() != "none":
+    found = ssh_config.look_up(config, name, user, port)
+    if not jump and (proxy := found.text("proxyjump") or "none").lower() != "none":
         jump = tuple(part.strip() for part in proxy.split(","))
-    if not jump and found.get("proxycommand"):
-        raise InvalidRequest(
-            f"The ssh configuration reaches {name} through a ProxyCommand, which is not supported.",
-            "Use ProxyJump, or name the jump hosts.",
-        )
+    hop = _hop(found, name, user, port, known_hosts=known_hosts)
     before: list[Hop] = []
     for place, entry in enumerate(jump):
         parts = _JUMP.match(entry.removeprefix("ssh://").rstrip("/"))
@@ -169,59 +164,50 @@ def _chain(
             depth=depth + 1,
         )
         # Only the first may itself need other hosts; the others are reached through the one before.
-        before += through if place == 0 else through[-1:]
-    return [*before, hop]
+        before += through if place == 0 else [replace(through[-1], proxy_command=None)]
+    return [*before, replace(hop, proxy_command=None) if jump else hop]
 
 
-def _read_config(path: Path | None) -> paramiko.SSHConfig:
-    paths = [path] if path else [Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config")]
-    texts: list[tuple[Path, str]] = []
-    for file in paths:
-        try:
-            texts.append((file, "\n".join(_with_includes(file, 0))))
-        except FileNotFoundError as error:
-            if path is None:
-                continue
-            raise InvalidRequest(f"There is no ssh configuration file {file}.") from error
-        except OSError as error:
-            raise InvalidRequest(
-                f"The ssh configuration file {file} cannot be read: {error.strerror}."
-            ) from error
-    return _parsed(tuple(texts))
+def _hop(
+    found: ssh_config.Settings, name: str, user: str | None, port: int | None, *, known_hosts: Path | None
+) -> Hop:
+    host, port = found.text("hostname") or name, port or int(found.text("port") or 22)
+    identities = found.paths("identityfile")
+    revoked = found.paths("revokedhostkeys")
+    hop = Hop(
+        name=name,
+        host=host,
+        port=port,
+        user=user or found.text("user") or getpass.getuser(),
+        key_name=_key_name(found.text("hostkeyalias"), host, port),
+        known_hosts=_known_hosts(
+            known_hosts, found.text("userknownhostsfile"), found.text("globalknownhostsfile")
+        ),
+        identity_files=identities if found.options.get("identityfile") else _default_identities(),
+        last=False,
+        identities_chosen=bool(identities),
+        identities_only=found.on("identitiesonly"),
+        certificate_files=found.paths("certificatefile"),
+        agent=_agent(found.text("identityagent")),
+        hash_known_hosts=found.on("hashknownhosts"),
+        revoked_host_keys=revoked[0] if revoked else None,
+        proxy_command=found.text("proxycommand"),
+        configured_check=(found.text("stricthostkeychecking") or "").lower(),
+        not_honoured=found.not_honoured,
+    )
+    _tell(hop)
+    return hop
 
 
-@functools.lru_cache(maxsize=8)
-def _parsed(texts: tuple[tuple[Path, str], ...]) -> paramiko.SSHConfig:
-    """The configuration that these texts make; looking something up does not change it."""
-    import paramiko
-
-    config = paramiko.SSHConfig()
-    for file, text in texts:
-        try:
-            config.parse(io.StringIO(text))
-        except (paramiko.SSHException, ValueError) as error:
-            raise InvalidRequest(
-                f"The ssh configuration file {file} cannot be understood: {error}."
-            ) from error
-    return config
+@functools.lru_cache(maxsize=4096)
+def _tell_once(name: str, options: tuple[str, ...]) -> None:
+    level = logging.INFO if set(options) <= ssh_config.ALGORITHMS else logging.WARNING
+    _LOGGER.log(level, "The ssh configuration of %s sets %s; that is not honoured.", name, ", ".join(options))
 
 
-def _with_includes(file: Path, depth: int) -> list[str]:
-    """The lines of ``file`` with what ``Include`` names in its place (ssh_config(5)); paramiko ignores it."""
-    lines: list[str] = []
-    for line in file.read_text("utf-8", "replace").splitlines():
-        words = line.replace("=", " ", 1).split()
-        if not words or words[0].lower() != "include" or depth >= _LONGEST_CHAIN:
-            lines.append(line)
-            continue
-        for pattern in words[1:]:
-            place = Path(pattern.strip('"')).expanduser()
-            base = Path("/etc/ssh") if file.is_relative_to("/etc/ssh") else Path("~/.ssh").expanduser()
-            place = base / place
-            for included in sorted(place.parent.glob(place.name)):
-                if included.is_file():
-                    lines += _with_includes(included, depth + 1)
-    return lines
+def _tell(hop: Hop) -> None:
+    if hop.not_honoured:
+        _tell_once(hop.name, hop.not_honoured)
 
 
 def _key_name(alias: str | None, host: str, port: int) -> str:
@@ -240,9 +226,17 @@ def _known_hosts(given: Path | None, user: str | None, system: str | None) -> tu
     )
 
 
-def _identity_files(configured: list[str] | str | None) -> tuple[Path, ...]:
-    if configured:
-        names = [configured] if isinstance(configured, str) else configured
-        return tuple(Path(name).expanduser() for name in names if name.lower() != "none")
+def _default_identities() -> tuple[Path, ...]:
     folder = Path("~/.ssh").expanduser()
     return tuple(folder / name for name in ("id_ed25519", "id_ecdsa", "id_rsa"))
+
+
+def _agent(configured: str | None) -> str:
+    """Where the agent listens; empty for none (ssh_config(5), ``IdentityAgent``)."""
+    if configured is None or configured == "SSH_AUTH_SOCK":
+        return os.environ.get("SSH_AUTH_SOCK", "")
+    if configured.lower() == "none":
+        return ""
+    if configured.startswith("$"):
+        return os.environ.get(configured.strip("${}"), "")
+    return str(Path(configured).expanduser())

@@ -35,6 +35,11 @@ def test_an_idle_session_wakes_up_as_rarely_as_we_say() -> None:
         (BufferedPipe, "set_event"),
         (Packetizer, "read_message"),
         (Packetizer, "_check_keepalive"),
+        (paramiko.SSHConfig, "_lookup"),
+        (paramiko.SSHConfig, "_does_match"),
+        (paramiko.SSHConfig, "_pattern_matches"),
+        (paramiko.SSHConfig, "_tokenize"),
+        (paramiko.SSHConfig, "_allowed_tokens"),
     ],
 )
 def test_a_private_name_is_still_there(owner: type, name: str) -> None:
@@ -56,6 +61,29 @@ def test_a_session_dispatches_to_handlers_of_its_own() -> None:
         handlers = session._handler_table  # type: ignore[attr-defined]
         assert handlers is not getattr(paramiko.Transport, "_handler_table", None)
         assert handlers[paramiko.common.MSG_SERVICE_ACCEPT] == session._note_service
+
+
+def test_a_parsed_configuration_can_be_shared_by_lookups() -> None:
+    assert paramiko.SSHConfig.from_text("Host a")._config  # type: ignore[attr-defined]
+
+
+def test_a_session_offers_certificates_first_where_one_is_wanted() -> None:
+    assert "self.preferred_keys" in inspect.getsource(paramiko.Transport._send_kex_init)  # type: ignore[attr-defined]
+    near, far = socket.socketpair()
+    with near, far:
+        session = Session(near)
+        assert not any("cert" in name for name in session.preferred_keys)
+        session.certificates_first = True
+        first, *_, last = session.preferred_keys
+        assert first.endswith("-cert-v01@openssh.com")
+        assert first in session._key_info  # type: ignore[attr-defined]
+        assert "cert" not in last
+
+
+def test_the_algorithm_of_an_authority_s_signature_is_told() -> None:
+    from cryptography.hazmat.primitives.serialization import SSHCertificate
+
+    assert "_inner_sig_type" in inspect.getsource(SSHCertificate.verify_cert_signature)
 
 
 def test_login_requests_pass_through_the_method_that_we_replace() -> None:

@@ -94,7 +94,6 @@ def test_proxy_jump_none_means_none(home: Path) -> None:
         ("Host db1\n  Port many\n", {}, "cannot be understood"),
         ("nonsense", {}, "cannot be understood"),
         ("", {"jump": ("joe@gate:none",)}, "'joe@gate:none' cannot be understood"),
-        ("Host db1\n  ProxyCommand nc %h %p\n", {}, "ProxyCommand"),
     ],
 )
 def test_configuration_that_cannot_be_used_says_why(

@@ -1,0 +1,73 @@
+"""``ProxyCommand``: a command of this machine whose standard input and output lead to the host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+from typing import IO, Self
+
+GRACE = 1.0
+"""Seconds that the command may take to end once its streams are closed."""
+
+_LONGEST_SAYING = 500
+
+
+class ProxyCommand(socket.socket):
+    """Our end of a socket pair whose other end is the command's standard input and output.
+
+    A socket like that of any connection, so that deadlines and polling work as there. Closing it ends the
+    command with all that it started.
+    """
+
+    _process: subprocess.Popen[bytes]
+    _errors: IO[bytes]
+
+    @classmethod
+    def started(cls, command: str) -> Self:
+        """Start ``command`` with the shell, its tokens already expanded.
+
+        Raises:
+            OSError: there is no shell to start it with.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
+            errors = undo.enter_context(tempfile.TemporaryFile())
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {command}"],
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=errors.fileno(),
+                start_new_session=True,
+            )
+            undo.pop_all()
+        connection = cls(fileno=ours.detach())
+        connection._process, connection._errors = process, errors
+        return connection
+
+    def last_words(self) -> str:
+        """What the command wrote to standard error last, in one line, and how it ended if it did."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE)
+        size = os.fstat(self._errors.fileno()).st_size
+        said = os.pread(self._errors.fileno(), _LONGEST_SAYING, max(0, size - _LONGEST_SAYING))
+        words = " ".join(said.decode("utf-8", "replace").split())
+        code = self._process.poll()
+        end = "still runs" if code is None else f"ended with exit code {code}"
+        return f"{end} and said: {words}" if words else end
+
+    def close(self) -> None:
+        """Close our end, and end the command. Idempotent."""
+        with contextlib.suppress(OSError):
+            self.shutdown(socket.SHUT_RDWR)
+        super().close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._errors.close()
