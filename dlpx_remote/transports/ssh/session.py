@@ -1,7 +1,7 @@
 """One SSH session: paramiko's ``Transport`` with what it lacks for deadlines, idle cost and honest errors.
 
-Everything that touches a private name of paramiko is in this module; ``tests/unit/transports`` pins each of
-them, so that a release that renames one fails by name.
+Everything that touches a private name of paramiko is in this module and in ``packets``;
+``tests/unit/transports`` pins each of them, so that a release that renames one fails by name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import select
 import socket
 import threading
 from collections.abc import Callable
@@ -26,17 +25,14 @@ from paramiko.common import (
     cMSG_USERAUTH_REQUEST,
 )
 from paramiko.message import Message
-from paramiko.packet import Packetizer
 
 from dlpx_remote.transports.base import Deadlines
 from dlpx_remote.transports.ssh.deadline import Deadline
+from dlpx_remote.transports.ssh.packets import Packets, SessionLost, quiet
 
-PROMPT = 32
-"""Messages that are acknowledged at once: OpenSSH's side waits for acknowledgements (Nagle) until the first
-command runs, and ours would come 40 ms late (tcp(7), TCP_QUICKACK)."""
+__all__ = ["AuthReply", "InteractiveAnswer", "Session", "SessionLost", "TimeUp", "Wakeup"]
 
-_QUICK: int | None = getattr(socket, "TCP_QUICKACK", None)
-
+_CTR = ("aes128-ctr", "aes192-ctr", "aes256-ctr")
 _LOG = "dlpx_remote.transports.ssh.wire"
 
 InteractiveAnswer = Callable[[str, str, list[tuple[str, bool]]], list[str]]
@@ -52,10 +48,6 @@ class _Quieter(logging.Filter):
 
 
 logging.getLogger(_LOG).addFilter(_Quieter())
-
-
-class SessionLost(Exception):
-    """The session ended while something waited for it."""
 
 
 class TimeUp(Exception):
@@ -78,12 +70,17 @@ class AuthReply:
 
 
 class _Authentication(AuthOnlyHandler):
-    """Keeps the whole answer (paramiko drops the list of methods), and waits without losing a fast one."""
+    """Keeps the whole answer (paramiko drops the list of methods), and waits without losing a fast one.
+
+    Args:
+        session: the session to log in on.
+        deadline: for all attempts together.
+    """
 
     def __init__(self, session: Session, deadline: Deadline) -> None:
         super().__init__(session)
         self._session = session
-        self._deadline = deadline
+        self.deadline = deadline
         self._reply: AuthReply | None = None
 
     def attempt(self, request: Callable[[], object]) -> AuthReply:
@@ -110,8 +107,10 @@ class _Authentication(AuthOnlyHandler):
         message.add_string(method)
         if finish_message is not None:
             finish_message(message)
-        self._session.send_now(message)
-        self._session.wait_for(answered, self._deadline)
+        with self._session.packets.together():
+            self._session.ask_for_service()
+            self._session.send_now(message)
+        self._session.wait_for(answered, self.deadline)
         return []
 
     def _parse_userauth_failure(self, message: Message) -> None:
@@ -122,76 +121,6 @@ class _Authentication(AuthOnlyHandler):
             self.auth_event.set()
 
 
-class _Packetizer(Packetizer):
-    """Reads and writes messages, and notices a host that falls silent.
-
-    It has no timer of the handshake: our deadline ends it, and a failed one would leave its thread.
-
-    Args:
-        connection: what is read and written.
-        alive: seconds; see ``Deadlines.alive``. An idle session wakes up only when two thirds of it are over
-            (paramiko's own ten times a second cost 30 % of a core at 1,000 hosts).
-    """
-
-    def __init__(self, connection: Any, alive: float) -> None:
-        super().__init__(connection)
-        self._connection = connection
-        self._prompt = PROMPT if isinstance(connection, socket.socket) and _QUICK is not None else 0
-        self._alive = alive
-        self._asked = False
-        self.ask: Callable[[], None] | None = None
-        self.first_words = ""
-        connection.settimeout(quiet(alive))
-
-    def start_handshake(self, timeout: float) -> None:
-        pass
-
-    def readline(self, timeout: float) -> str:
-        line = super().readline(timeout)
-        self.first_words = line
-        return line
-
-    def read_message(self) -> tuple[int, Message]:
-        if self._prompt:
-            self._prompt -= 1
-            with contextlib.suppress(OSError):  # no TCP socket
-                self._connection.setsockopt(socket.IPPROTO_TCP, _QUICK, 1)
-        message = super().read_message()
-        if self._asked:
-            self._asked = False
-            self._connection.settimeout(quiet(self._alive))
-        return message
-
-    def _check_keepalive(self) -> None:
-        """Called in the session's own thread when nothing came for as long as the connection's time-out."""
-        if self.ask is None:
-            return
-        if self._asked:
-            raise SessionLost(f"the host has given no sign of life for {self._alive:g} s")
-        self._asked = True
-        self._connection.settimeout(self._alive - quiet(self._alive))
-        lock = cast(Any, self)._Packetizer__write_lock
-        # Where another thread is stuck in writing, that is question enough; this one must go on listening.
-        if lock.acquire(blocking=False):
-            try:
-                if self._takes_more():
-                    self.ask()
-            finally:
-                lock.release()
-
-    def _takes_more(self) -> bool:
-        if isinstance(self._connection, paramiko.Channel):
-            return self._connection.send_ready()
-        poll = select.poll()
-        poll.register(self._connection, select.POLLOUT)
-        return bool(poll.poll(0))
-
-
-def quiet(alive: float) -> float:
-    """Seconds of silence after which the host is asked for a sign of life."""
-    return alive * 2 / 3
-
-
 class Session(paramiko.Transport):
     """A session over an open socket (or channel of a jump host).
 
@@ -200,10 +129,23 @@ class Session(paramiko.Transport):
         alive: see ``Deadlines.alive``; holds from :meth:`watch` on.
     """
 
+    # AES-GCM first: checked as it is decrypted, in one call of OpenSSL. paramiko would take AES-CTR and a MAC
+    # over the plain text, which costs more and is the weaker construction; CBC and MD5 are left out.
+    _preferred_ciphers = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", *_CTR)
+    _preferred_macs = (
+        "hmac-sha2-256-etm@openssh.com",
+        "hmac-sha2-512-etm@openssh.com",
+        "hmac-sha2-256",
+        "hmac-sha2-512",
+        "hmac-sha1",
+    )
+
     def __init__(self, connection: socket.socket | paramiko.Channel, alive: float = Deadlines.alive) -> None:
         self._active_check_timeout = quiet(alive)
-        super().__init__(connection, packetizer_class=cast(Any, functools.partial(_Packetizer, alive=alive)))
+        super().__init__(connection, packetizer_class=cast(Any, functools.partial(Packets, alive=alive)))
+        self.packets = cast(Packets, self.packetizer)
         self.set_log_channel(_LOG)
+        self._service_asked = False
         self._service_accepted = threading.Event()
         handlers: dict[int, Callable[[Message], None]] = cast(Any, self)._handler_table
         handlers[MSG_SERVICE_ACCEPT] = self._note_service
@@ -230,7 +172,7 @@ class Session(paramiko.Transport):
         """
         if self.remote_version:
             return "no"
-        said = cast(_Packetizer, self.packetizer).first_words
+        said = self.packets.first_words
         if "MaxStartups" in said:
             return "surely"
         return "no" if said else "perhaps"
@@ -247,6 +189,30 @@ class Session(paramiko.Transport):
         self.banner_timeout = 1e6
         self.start_client(event=done)
         self.wait_for(done, deadline)
+
+    def _check_banner(self) -> None:
+        # Our side of the key exchange is made while the server is still starting, and sent when it has named
+        # its version.
+        with self.packets.together():
+            self._send_kex_init()
+            cast(Any, super())._check_banner()
+
+    def _send_kex_init(self) -> None:
+        if cast(Any, self).local_kex_init is None:
+            cast(Any, super())._send_kex_init()
+
+    def _filter_algorithm(self, kind: str) -> tuple[str, ...]:
+        """The algorithms of a kind, in their order; asked for 16 times in a handshake."""
+        return cast(tuple[str, ...], getattr(self, f"_preferred_{kind}"))
+
+    def _log(self, level: int, message: Any, *arguments: object) -> None:
+        if self.logger.isEnabledFor(logging.DEBUG):
+            cast(Any, super())._log(level, message, *arguments)
+
+    def _parse_debug(self, message: Message) -> None:
+        # OpenSSH sends some with every login, and it takes longer to write them for people than to log in.
+        if self.logger.isEnabledFor(logging.DEBUG):
+            cast(Any, super())._parse_debug(message)
 
     def wait_for(self, event: threading.Event, deadline: Deadline) -> None:
         """Wait for ``event``; returns early when the session has ended without one.
@@ -267,14 +233,23 @@ class Session(paramiko.Transport):
     # authentication
 
     def begin_authentication(self, deadline: Deadline) -> None:
-        """Ask for the authentication service (RFC 4253 section 10)."""
+        """Get ready for the offers, which share one deadline.
+
+        The service is asked for together with the first of them, to save a round trip. RFC 4253 section 10
+        allows that where the host has proved its key, as it has in every key exchange that we take part in.
+        """
         self._login = _Authentication(self, deadline)
         self.auth_handler = self._login
+
+    def ask_for_service(self) -> None:
+        """Ask for the authentication service (RFC 4253 section 10), once."""
+        if self._service_asked:
+            return
+        self._service_asked = True
         message = Message()
         message.add_byte(cMSG_SERVICE_REQUEST)
         message.add_string("ssh-userauth")
         self.send_now(message)
-        self.wait_for(self._service_accepted, deadline)
 
     def offer_nothing(self, user: str) -> AuthReply:
         """Ask which methods there are; some accounts need no more. OpenSSH does not count it as a failure."""
@@ -284,6 +259,10 @@ class Session(paramiko.Transport):
     def offer_key(self, user: str, key: paramiko.PKey) -> AuthReply:
         """Sign with ``key``."""
         login = self._logging_in()
+        if "rsa" in key.get_name():
+            # How to sign is chosen from what the host says it takes (RFC 8308), which comes before this.
+            self.ask_for_service()
+            self.wait_for(self._service_accepted, login.deadline)
         return login.attempt(lambda: login.auth_publickey(user, key))
 
     def offer_password(self, user: str, password: str) -> AuthReply:
@@ -330,7 +309,7 @@ class Session(paramiko.Transport):
 
     def watch(self) -> None:
         """From now on the session is lost when the host gives no sign of life."""
-        cast(_Packetizer, self.packetizer).ask = self._ask
+        self.packets.ask = self._ask
 
     def _ask(self) -> None:
         """A request that every server answers, if only by refusing it (RFC 4254 section 4)."""

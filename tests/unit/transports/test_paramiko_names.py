@@ -12,7 +12,8 @@ from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.buffered_pipe import BufferedPipe
 from paramiko.packet import Packetizer
 
-from dlpx_remote.transports.ssh.session import Session, Wakeup, quiet
+from dlpx_remote.transports.ssh.packets import quiet
+from dlpx_remote.transports.ssh.session import Session, Wakeup
 
 
 def test_an_idle_session_wakes_up_as_rarely_as_we_say() -> None:
@@ -29,29 +30,65 @@ def test_an_idle_session_wakes_up_as_rarely_as_we_say() -> None:
         (paramiko.Transport, "_send_message"),
         (paramiko.Transport, "_send_user_message"),
         (paramiko.Transport, "_parse_disconnect"),
+        (paramiko.Transport, "_parse_debug"),
+        (paramiko.Transport, "_log"),
+        (paramiko.Transport, "_filter_algorithm"),
+        (paramiko.Transport, "_send_kex_init"),
+        (paramiko.Transport, "_check_banner"),
         (paramiko.Channel, "_event_pending"),
         (AuthOnlyHandler, "send_auth_request"),
         (AuthOnlyHandler, "_parse_userauth_failure"),
         (BufferedPipe, "set_event"),
         (Packetizer, "read_message"),
-        (Packetizer, "_check_keepalive"),
         (paramiko.SSHConfig, "_lookup"),
         (paramiko.SSHConfig, "_does_match"),
         (paramiko.SSHConfig, "_pattern_matches"),
         (paramiko.SSHConfig, "_tokenize"),
         (paramiko.SSHConfig, "_allowed_tokens"),
+        (Packetizer, "read_all"),
+        (Packetizer, "readline"),
+        (Packetizer, "write_all"),
+        (Packetizer, "need_rekey"),
     ],
 )
 def test_a_private_name_is_still_there(owner: type, name: str) -> None:
     assert callable(getattr(owner, name))
 
 
-def test_a_session_that_waits_in_vain_comes_to_our_check() -> None:
-    assert "self._check_keepalive()" in inspect.getsource(Packetizer.read_all)
+def test_messages_are_read_and_written_through_what_we_replace() -> None:
+    reading, writing = (
+        inspect.getsource(getattr(Packetizer, name)) for name in ("read_message", "send_message")
+    )
+    assert "self.read_all(" in reading
+    assert "self.__socket" not in reading
+    assert "self.write_all(out)" in writing
+    assert "self.__write_lock.acquire()" in writing
+    assert "self.packetizer.readline(" in inspect.getsource(paramiko.Transport._check_banner)  # type: ignore[attr-defined]
+
+
+def test_a_session_takes_turns_in_writing_by_a_lock_that_can_be_tried() -> None:
     near, far = socket.socketpair()
     with near, far:
-        lock = Session(near).packetizer._Packetizer__write_lock  # type: ignore[attr-defined]
+        lock = Session(near).packets._Packetizer__write_lock  # type: ignore[attr-defined]
         assert lock.acquire(blocking=False)
+        assert lock.acquire(blocking=False)  # again in the same thread
+
+
+def test_the_key_exchange_begins_as_we_begin_it() -> None:
+    run = inspect.getsource(paramiko.Transport.run)
+    assert run.index("self._check_banner()") < run.index("self._send_kex_init()")
+    assert "self.local_kex_init = self._latest_kex_init" in inspect.getsource(
+        paramiko.Transport._send_kex_init  # type: ignore[attr-defined]
+    )
+    assert "self.local_kex_init = self.remote_kex_init = None" in inspect.getsource(
+        paramiko.Transport._parse_newkeys  # type: ignore[attr-defined]
+    )
+
+
+@pytest.mark.parametrize("kind", ["ciphers", "macs"])
+def test_our_algorithms_are_all_known(kind: str) -> None:
+    ours = getattr(Session, f"_preferred_{kind}")
+    assert set(ours) <= set(getattr(paramiko.Transport, f"_preferred_{kind}"))
 
 
 def test_a_session_dispatches_to_handlers_of_its_own() -> None:
