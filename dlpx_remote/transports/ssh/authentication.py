@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,14 +75,14 @@ class _Login:
             reply = self._session.offer_key(self._hop.user, upcoming[1])
             if reply.accepted or reply.partial or "publickey" in reply.allowed:
                 self._offered.append(upcoming[0])
-                upcoming = next(keys, None)
+                upcoming = None if reply.accepted else next(keys, None)
         while not reply.accepted:
             allowed = reply.allowed
             if "publickey" in allowed and upcoming is not None and len(self._offered) < MOST_KEYS:
                 label, key = upcoming
                 self._offered.append(label)
                 reply = self._session.offer_key(self._hop.user, key)
-                upcoming = next(keys, None)
+                upcoming = None if reply.accepted else next(keys, None)
             elif self._password is not None and {"password", "keyboard-interactive"} & set(allowed):
                 password, self._password = self._password, None
                 reply = self._send_password(password, allowed)
@@ -132,8 +133,9 @@ class _Login:
         """Every key in its order, each once."""
         seen: set[bytes] = set()
         for label, key in self._all_keys():
-            if key.asbytes() not in seen:
-                seen.add(key.asbytes())
+            public = key.asbytes()
+            if public not in seen:
+                seen.add(public)
                 yield label, key
 
     def _all_keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
@@ -208,9 +210,45 @@ _CLASSES: tuple[tuple[type, type[paramiko.PKey]], ...] = (
 def load_key(path: Path, passphrase: Callable[[], str] | None, hop: Hop, deadline: Deadline) -> paramiko.PKey:
     """Read a private key (OpenSSH or PEM form) and the certificate beside it.
 
+    A key without a passphrase is kept, and read again only when its file or certificate has changed: many
+    hosts are reached with one key. A key with a passphrase is read, and the passphrase asked for, every time.
+
     Raises:
         CredentialUnusable: no such file, not readable, no private key, passphrase missing or wrong.
     """
+    certificate = path.with_name(path.name + "-cert.pub")
+    stamp = (_stamp(path), _stamp(certificate))
+    with _KEPT_LOCK:
+        kept = _KEPT.get(path)
+    if kept is not None and kept[0] == stamp:
+        return kept[1]
+    key, protected = _read_key(path, certificate, passphrase, hop, deadline)
+    if not protected:
+        with _KEPT_LOCK:
+            if len(_KEPT) >= _MOST_KEPT:
+                _KEPT.clear()
+            _KEPT[path] = (stamp, key)
+    return key
+
+
+_KEPT: dict[Path, tuple[object, paramiko.PKey]] = {}
+_KEPT_LOCK = threading.Lock()
+_MOST_KEPT = 16
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes when the file does; None where there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino, state.st_dev)
+
+
+def _read_key(
+    path: Path, certificate: Path, passphrase: Callable[[], str] | None, hop: Hop, deadline: Deadline
+) -> tuple[paramiko.PKey, bool]:
+    """The key with its certificate, and whether a passphrase protects it."""
 
     def unusable(message: str, action: str = "") -> CredentialUnusable:
         return CredentialUnusable(message, action, host=hop.host, user=hop.user)
@@ -250,7 +288,6 @@ def load_key(path: Path, passphrase: Callable[[], str] | None, hop: Hop, deadlin
         raise unusable(
             f"The key {path} has a type that is not supported.", "Use an Ed25519, ECDSA or RSA key."
         )
-    certificate = path.with_name(path.name + "-cert.pub")
     if certificate.exists():
         try:
             key.load_certificate(str(certificate))
@@ -258,7 +295,7 @@ def load_key(path: Path, passphrase: Callable[[], str] | None, hop: Hop, deadlin
             raise unusable(
                 f"The certificate {certificate} cannot be used: {error}.", "Renew or remove it."
             ) from error
-    return key
+    return key, secret is not None
 
 
 def _load(data: bytes, passphrase: bytes | None) -> object | None:

@@ -114,7 +114,7 @@ _FILES_LOCK = threading.Lock()
 def _read(path: Path) -> _File:
     """The file as it is now; parsed again only when it has changed."""
     try:
-        state = path.stat()
+        state = os.stat(path)  # noqa: PTH116  twice a file and login
         stamp = (state.st_mtime_ns, state.st_size, state.st_ino, state.st_dev)
         with _FILES_LOCK:
             known = _FILES.get(path)

@@ -326,7 +326,7 @@ class Session(paramiko.Transport):
         with contextlib.suppress(OSError, EOFError, AttributeError):
             # Wakes the thread out of its poll; closing alone would leave it there until its time-out.
             self._connection.shutdown(socket.SHUT_RDWR)
-        # Closed only after: a poll that wakes up looks its descriptor's number up again, and would wait on for
+        # Closed only after: a poll that wakes up looks its descriptor's number up again, and would wait for
         # another socket that got the same number meanwhile.
         if self.is_alive() and self is not threading.current_thread():
             self.join(5)

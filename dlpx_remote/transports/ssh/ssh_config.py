@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import getpass
 import io
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ EXEC_SECONDS = 10.0
 """That a command of ``Match exec`` may take."""
 
 _DEEPEST_INCLUDE = 8
+_CHANGING = re.compile(r"exec|canonical|\$", re.IGNORECASE)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -155,6 +157,16 @@ def _parsed(texts: tuple[tuple[Path, str], ...]) -> paramiko.SSHConfig:
                 "Correct it; ssh -G HOST shows what ssh makes of it.",
             ) from error
     return config
+
+
+@functools.lru_cache(maxsize=8)
+def is_steady(config: paramiko.SSHConfig) -> bool:
+    """Whether a configuration says the same at any time: runs no program, asks no name service or variable.
+
+    Args:
+        config: from :func:`read`, which gives the same one as long as the files say the same.
+    """
+    return _CHANGING.search(str(config._config)) is None  # type: ignore[attr-defined]
 
 
 def _with_includes(file: Path, criteria: str, depth: int) -> list[str]:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.transports.ssh import ssh_config
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 HostKeyPolicy = Literal["strict", "accept-new", "off"]
 _LOGGER = logging.getLogger("dlpx_remote.transports.ssh")
 _LONGEST_CHAIN = 8
+_PERSON = ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME", "SSH_AUTH_SOCK")
+"""Variables that say who and where the person is, for ``~`` and ``getpass.getuser``, and the agent."""
 _JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?\Z")
 
 
@@ -124,10 +126,30 @@ def hops(target: SshTarget) -> list[Hop]:
             hosts lead in a circle.
     """
     config = ssh_config.read(target.ssh_config)
-    chain = _chain(
-        config, target.host, target.user, target.port, jump=target.jump, known_hosts=target.known_hosts
-    )
-    return [*chain[:-1], replace(chain[-1], last=True)]
+    person = tuple(os.environ.get(name) for name in _PERSON)
+    wanted = _Wanted(target.host, target.user, target.port, target.jump, target.known_hosts)
+    work_out = _worked_out if ssh_config.is_steady(config) else _worked_out.__wrapped__
+    return list(work_out(config, person, wanted))
+
+
+class _Wanted(NamedTuple):
+    """What of a target its hops depend on."""
+
+    host: str
+    user: str | None
+    port: int | None
+    jump: tuple[str, ...]
+    known_hosts: Path | None
+
+
+@functools.lru_cache(maxsize=1024)
+def _worked_out(
+    config: paramiko.SSHConfig, _person: tuple[str | None, ...], wanted: _Wanted
+) -> tuple[Hop, ...]:
+    """What a configuration comes to for one target and person: the same for all connections there."""
+    host, user, port, jump, known_hosts = wanted
+    chain = _chain(config, host, user, port, jump=jump, known_hosts=known_hosts)
+    return (*chain[:-1], replace(chain[-1], last=True))
 
 
 def _chain(

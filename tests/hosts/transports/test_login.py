@@ -124,6 +124,42 @@ class TestKeys:
         subprocess.run(command, check=True)
         assert open_connection(target_of(server, key=str(key))).is_open
 
+    def test_a_key_file_that_was_replaced_is_read_again(
+        self, sshd: Sshd, open_connection: Connect, tmp_path: Path
+    ) -> None:
+        key = tmp_path / "key"
+        key.write_bytes(sshd.make_key("replaced").read_bytes())
+        key.chmod(0o600)
+        with pytest.raises(AuthenticationFailed):
+            connect(target_of(sshd, key=str(key)))
+        key.write_bytes(sshd.user_key.read_bytes())
+        assert open_connection(target_of(sshd, key=str(key))).is_open
+
+    def test_a_key_file_that_is_gone_lets_nobody_in_any_more(
+        self, sshd: Sshd, open_connection: Connect, tmp_path: Path
+    ) -> None:
+        key = tmp_path / "key"
+        key.write_bytes(sshd.user_key.read_bytes())
+        key.chmod(0o600)
+        assert open_connection(target_of(sshd, key=str(key))).is_open
+        key.unlink()
+        with pytest.raises(CredentialUnusable, match="There is no key file"):
+            connect(target_of(sshd, key=str(key)))
+
+    def test_a_passphrase_is_asked_for_every_time(self, sshd: Sshd, open_connection: Connect) -> None:
+        passphrase = secret("passphrase of a key")
+        key = _encrypted(sshd, "encrypted_asked", passphrase)
+        sshd.authorize(key)
+        asked: list[bool] = []
+
+        def ask() -> str:
+            asked.append(True)
+            return passphrase
+
+        for _ in range(2):
+            open_connection(target_of(sshd, key=str(key), passphrase=ask))
+        assert len(asked) == 2
+
     def test_default_keys_come_from_the_configuration(
         self, sshd: Sshd, open_connection: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

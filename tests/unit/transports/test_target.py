@@ -113,3 +113,43 @@ def test_no_secret_is_in_the_representation_of_a_target() -> None:
         return "hunter2"
 
     assert "password" not in repr(SshTarget("db1", password=password, passphrase=password))
+
+
+def test_a_changed_configuration_holds_from_the_next_connection_on(home: Path) -> None:
+    [before] = _hops(home, "Host db1\n  Port 2222\n")
+    [after] = _hops(home, "Host db1\n  Port 2223\n")
+    assert (before.port, after.port) == (2222, 2223)
+
+
+def test_another_person_s_home_and_name_are_not_taken_for_this_one_s(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LOGNAME", raising=False)
+    config = tmp_path / "common"
+    config.write_text("Host db1\n  IdentityFile ~/key\n")
+    target = SshTarget("db1", ssh_config=config)
+    monkeypatch.setenv("USER", "joe")
+    [first] = hops(target)
+    monkeypatch.setenv("USER", "anna")
+    monkeypatch.setenv("HOME", str(home / "anna"))
+    [second] = hops(target)
+    assert (first.user, second.user) == ("joe", "anna")
+    assert (first.identity_files, second.identity_files) == ((home / "key",), (home / "anna/key",))
+
+
+def test_a_condition_that_runs_a_program_is_asked_again_every_time(home: Path, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    text = f'Match exec "test -e {flag}"\n  Port 2222\n'
+    [without] = _hops(home, text)
+    flag.touch()
+    [with_flag] = _hops(home, text)
+    assert (without.port, with_flag.port) == (22, 2222)
+
+
+def test_the_agent_is_the_one_of_now(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("/tmp/one", "/tmp/two"):
+        monkeypatch.setenv("SSH_AUTH_SOCK", place)
+        monkeypatch.setenv("OWN_AGENT", f"{place}-own")
+        [plain] = _hops(home, "")
+        [own] = _hops(home, "Host db1\n  IdentityAgent $OWN_AGENT\n")
+        assert (plain.agent, own.agent) == (place, f"{place}-own")
