@@ -29,6 +29,7 @@ class Sshd:
         key_types: types of host keys.
         address: loopback address to listen on.
         user_key_type: type of the key that may log in.
+        quick: sshd does not execute itself anew for every connection, which is a third of a login's cost.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Sshd:
         key_types: Iterable[str] = ("ed25519",),
         address: str = "127.0.0.1",
         user_key_type: str = "ed25519",
+        quick: bool = False,
     ) -> None:
         self.directory = directory
         self.address = address
         self.user = getpass.getuser()
         self.options = tuple(options)
+        self.quick = quick
         self.authorized_keys = directory / "authorized_keys"
         self.user_key = self.make_key("user", user_key_type)
         self.host_keys = {kind: self.make_key(f"host_{kind}", kind) for kind in key_types}
@@ -106,6 +109,8 @@ class Sshd:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         command = [sshd_binary(), "-D", "-f", str(configuration), "-E", str(self.log)]
+        if self.quick:
+            command.append("-r")
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         if not answers(self._process, self.address, self.port):
             said = self.log.read_text() if self.log.exists() else ""

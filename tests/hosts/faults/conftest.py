@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,15 +21,14 @@ Reach = Callable[[Sshd | SshHost], SshTarget]
 @pytest.fixture
 def server_with(tmp_path: Path) -> Iterator[ServerFactory]:
     """``server_with("MaxSessions 1")``: a running sshd; afterwards nothing of it may be left."""
+    numbers = itertools.count(1)
     with ExitStack() as stack:
 
-        def start(*options: str) -> Sshd:
-            directory = tmp_path / "sshd"
+        def start(*options: str, quick: bool = False) -> Sshd:
+            directory = tmp_path / f"sshd-{next(numbers)}"
             directory.mkdir()
-            home = tmp_path / "home"
-            home.mkdir()
-            # Neither PAM nor the account's own start-up files: a tenth of the time for a login and a command.
-            server = stack.enter_context(Sshd(directory, (*options, "UsePAM no", f"SetEnv HOME={home}")))
+            # No PAM: a tenth of the time for a login.
+            server = stack.enter_context(Sshd(directory, (*options, "UsePAM no"), quick=quick))
             stack.enter_context(nothing_left(server))
             return server
 

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import random
+from pathlib import Path
 
 import pytest
 
-SAMPLE = 150
+SAMPLE = 200
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the fault tests."""
+    cores = len(os.sched_getaffinity(0))
     group = parser.getgroup("faults")
     group.addoption("--all-faults", action="store_true", help="every point of the sweeps, which takes long")
     group.addoption("--fault-points", type=int, default=SAMPLE, help="size of the sample [%(default)s]")
     group.addoption("--fault-seed", type=int, default=None, help="of the sample; a random one else")
     group.addoption("--fault-point", action="append", default=[], help="only this one, as a failure names it")
+    group.addoption(
+        "--fault-phase", action="append", default=[], help="with --all-faults: only points of this phase"
+    )
+    group.addoption("--fault-processes", type=int, default=cores, help="that play points [%(default)s]")
+    group.addoption(
+        "--fault-journal",
+        type=Path,
+        default=None,
+        help="with --all-faults: where the points done are kept, to go on after an interruption",
+    )
+    group.addoption(
+        "--fault-minutes",
+        type=float,
+        default=None,
+        help="with --all-faults: stop then, to go on another time",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,6 +40,7 @@ class Link:
     """One connection through a proxy.
 
     Attributes:
+        port: from which the server sees the connection come.
         passed: bytes that have been forwarded, by direction.
         struck: the fault, once it has happened.
     """
@@ -58,6 +59,7 @@ class Link:
         self._cut = False
         self._fault = fault
         self._start = 0
+        self.port = int(server.getsockname()[1])
         self.passed: dict[Direction, int] = {"up": 0, "down": 0}
         self.struck: Fault | None = None
 
@@ -95,8 +97,10 @@ class Link:
 
     async def end(self) -> None:
         """Close both ends; what is still under way is lost."""
-        self._close()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._close()
 
     def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))
@@ -217,6 +221,16 @@ class Proxy:
     def arm(self, fault: Fault) -> None:
         """Let ``fault`` happen to the next connection, counted from its start."""
         self._fault = fault
+
+    def forget(self, links: Iterable[Link]) -> None:
+        """End ``links``, which need not stand any more, and drop them from :attr:`links`."""
+
+        async def forget(ending: list[Link]) -> None:
+            for link in ending:
+                await link.end()
+                self.links.remove(link)
+
+        asyncio.run_coroutine_threadsafe(forget(list(links)), self._loop).result(10)
 
     def call(self, function: Callable[[], None]) -> None:
         """Run ``function`` in the proxy's thread, and wait for it."""

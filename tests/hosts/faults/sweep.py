@@ -1,26 +1,32 @@
-"""A sweep of faults over a conversation: connect, run, transfer, close; and what must hold at every point.
+"""Plays the points of a sweep over a conversation (connect, run, transfer, close), and judges them.
 
-A point is one fault at one byte of one phase. Playing it leaves traces (a witness file that the script
-appends to, a file that is copied), and judging it compares what the transport claimed with what they show.
-Claims are judged only after everything on the host has ended, so that a script that runs late is noticed.
+Playing a point leaves traces (a witness file that the script appends to, a file that is copied), and judging
+it compares what the transport claimed with what they show. Claims are judged only after everything on the
+host has ended, so that a script that runs late is noticed.
+
+After every point a command runs on a new connection. That connection is kept, and a later point that begins
+on a healthy connection takes it: most of what a point costs is a login.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import queue
 import random
+import shutil
+import signal
+import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 from dlpx_remote.transports import base
 from dlpx_remote.transports.base import (
     AuthenticationFailed,
-    CommandResult,
     CommandTimeout,
     ConnectFailed,
     Deadlines,
@@ -31,20 +37,13 @@ from dlpx_remote.transports.base import (
     TransportError,
 )
 from dlpx_remote.transports.ssh import SshConnection, SshTarget, connect
-from tests.hosts.faults.leftovers import session_processes, wait_until_empty
-from tests.hosts.faults.proxy import Direction, Fault, Kind, Proxy
+from tests.hosts.faults.leftovers import files_left, session_processes, wait_until_empty
+from tests.hosts.faults.points import DIRECTIONS, PHASES, Lengths, Outcome, Phase, Point
+from tests.hosts.faults.proxy import Fault, Link, Proxy
 from tests.hosts.sshd import Sshd
 
-Phase = Literal["connect", "run", "transfer", "close"]
-PHASES: tuple[Phase, ...] = get_args(Phase)
-KINDS: tuple[Kind, ...] = get_args(Kind)
-DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-
-EVERY_BYTE_UNTIL = 4096
-THEN_EVERY = 97
-
 DEADLINE = 2.0
-"""Seconds for connecting, for the command, and without a byte."""
+"""Seconds for connecting, for a command, and for a transfer."""
 
 ENDING = 10.0
 """Seconds beyond the deadline that ending a command on the host may take before we call it a hang."""
@@ -52,166 +51,255 @@ ENDING = 10.0
 SLOW = 8.0
 """On a slow machine the deadline is so many times what a whole conversation without a fault takes alone."""
 
-AT_ONCE = 16
+HEALTHY = 60.0
+"""Seconds for what no fault is done to."""
+
+AT_ONCE = 32
+"""Points side by side; most of them wait for a deadline."""
+
+WORKING = 3
+"""Points of those that do not wait: more of them would only slow each other down."""
+
 _FILE = random.Random(0).randbytes(1500)
 _OLD = b"what was there before"
 _WITNESSED = "begin\nend\n"
 
 
-@dataclass(frozen=True, order=True)
-class Point:
-    """One fault at one byte, counted from where the phase begins."""
-
-    phase: Phase
-    kind: Kind
-    direction: Direction
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.phase}/{self.kind}/{self.direction}/{self.offset}"
-
-    @classmethod
-    def parse(cls, text: str) -> Point:
-        """The point that ``str`` wrote."""
-        phase, kind, direction, offset = text.split("/")
-        return cls(phase, kind, direction, int(offset))  # type: ignore[arg-type]
-
-
-@dataclass
-class Outcome:
-    """What became of one point.
+@dataclass(frozen=True)
+class Host:
+    """A running server, as another process can be told of it.
 
     Attributes:
-        said: by step, ``success`` or the error's class.
-        struck: False when the conversation was over before the fault's byte.
-        broken: every promise that was broken, in words.
+        home: of its sessions.
     """
 
-    point: Point | None
-    place: Path
-    said: dict[str, str] = field(default_factory=dict)
-    struck: bool = False
-    broken: list[str] = field(default_factory=list)
+    address: str
+    port: int
+    user: str
+    key: Path
+    fingerprint: str
+    home: Path
 
-
-Lengths = dict[tuple[Phase, Direction], int]
+    @classmethod
+    def of(cls, server: Sshd) -> Host:
+        """``server`` must allow as many sessions and logins at once as points are played."""
+        fingerprint = server.fingerprint()
+        return cls(server.address, server.port, server.user, server.user_key, fingerprint, server.home)
 
 
 class Stage:
-    """Where points are played: one server, one directory.
+    """Where points are played: one host, one directory.
 
     Args:
-        server: running; must allow as many sessions and logins at once as points are played.
         directory: for witnesses and copied files.
+        deadline: seconds; :meth:`measure` sets it by the machine's pace.
     """
 
-    def __init__(self, server: Sshd, directory: Path) -> None:
-        self.server = server
+    def __init__(self, host: Host, directory: Path, deadline: float = HEALTHY) -> None:
+        self.host = host
+        self.deadline = deadline
+        self.source = directory / "source"
+        self.source.write_bytes(_FILE)
         self._directory = directory
-        self._fingerprint = server.fingerprint()
         self._ssh_config = directory / "ssh_config"
         self._ssh_config.touch()
-        self._source = directory / "source"
-        self._source.write_bytes(_FILE)
         self._numbers = itertools.count(1)
-        self._deadline = 30.0
 
-    def lengths(self) -> Lengths:
-        """Bytes of each phase and direction in a conversation without a fault; its pace sets the deadline."""
-        found: Lengths = {}
-        outcome = self._outcome(None)
+    def measure(self) -> Lengths:
+        """Lengths of the phases in a conversation without a fault; its pace sets the deadline."""
         began = time.monotonic()
-        with self._proxy() as proxy:
-            before = dict.fromkeys(DIRECTIONS, 0)
-
-            def note(phase: Phase) -> None:
-                time.sleep(0.2)  # for what still comes unasked
-                for direction, passed in proxy.links[0].passed.items():
-                    found[phase, direction] = passed - before[direction]
-                    before[direction] = passed
-
-            connection = self._connect(proxy)
-            note("connect")
-            self._run(connection, outcome)
-            note("run")
-            self._put(connection, outcome)
-            self._get(connection, outcome)
-            note("transfer")
-            connection.close()
-            note("close")
-        self._deadline = max(DEADLINE, SLOW * (time.monotonic() - began - 0.2 * len(PHASES)))
+        with Lane(self) as lane:
+            found = lane.measure()
+        self.deadline = max(DEADLINE, SLOW * (time.monotonic() - began - QUIET * len(PHASES)))
         return found
 
-    def play(self, point: Point | None) -> Outcome:
-        """One conversation with one fault; None for one without."""
-        outcome = self._outcome(point)
-        fault = Fault(point.kind, point.direction, point.offset) if point else None
-        phase = point.phase if point else "close"
-        with self._proxy() as proxy:
-            if phase == "connect" and fault:
-                proxy.arm(fault)
-            connection = self._step(outcome, "connect", lambda: self._connect(proxy))
-            if connection is not None:
-                try:
-                    if phase == "run" and fault:
-                        proxy.links[0].arm(fault)
-                    if phase != "transfer":
-                        self._step(outcome, "run", lambda: self._run(connection, outcome))
-                    if phase == "transfer" and fault:
-                        proxy.links[0].arm(fault)
-                    if phase == "transfer" or fault is None:
-                        self._step(outcome, "put", lambda: self._put(connection, outcome))
-                        self._step(outcome, "get", lambda: self._get(connection, outcome))
-                    if phase == "close" and fault:
-                        proxy.links[0].arm(fault)
-                finally:
-                    self._step(outcome, "close", connection.close)
-            outcome.struck = bool(proxy.links) and proxy.links[0].struck is not None
-            self._step(outcome, "next", lambda: self._next(proxy))
-        return outcome
-
-    def judge(self, outcome: Outcome) -> None:
-        """Compare what was claimed with what is there; call it once nothing runs on the host any more."""
-        witness = (outcome.place / "witness").read_text()
-        said = outcome.said.get("run")
-        allowed = {"", "begin\n", _WITNESSED}
-        if said == "success":
-            allowed = {_WITNESSED}
-        elif said is None or said in _NOT_SENT:
-            allowed = {""}
-        if witness not in allowed:
-            outcome.broken.append(f"run said {said}, but the script left {witness!r}")
-        for step, expected in (("put", "there"), ("get", "here")):
-            content = (outcome.place / expected).read_bytes()
-            said = outcome.said.get(step)
-            contents = {"success": {_FILE}, "TransferFailed": {_OLD}, None: {_OLD}}.get(said, {_OLD, _FILE})
-            if content not in contents:
-                what = {_FILE: "new", _OLD: "old"}.get(content, f"neither old nor new ({len(content)} bytes)")
-                outcome.broken.append(f"{step} said {said}, but the file is {what}")
-        if left := {path.name for path in outcome.place.iterdir()} - {"witness", "there", "here"}:
-            outcome.broken.append(f"left behind: {', '.join(sorted(left))}")
-        if outcome.said.get("next") != "success":
-            outcome.broken.append(f"the next command on a new connection: {outcome.said.get('next')}")
-        if not outcome.struck and set(outcome.said.values()) != {"success"}:
-            outcome.broken.append(f"nothing was done to it, but: {outcome.said}")
-
-    def _proxy(self) -> Proxy:
-        return Proxy(self.server.address, self.server.port)
-
-    def _outcome(self, point: Point | None) -> Outcome:
+    def place(self) -> Path:
+        """A directory for one point's traces."""
         place = self._directory / f"point-{next(self._numbers)}"
         place.mkdir()
         (place / "witness").touch()
         (place / "there").write_bytes(_OLD)
         (place / "here").write_bytes(_OLD)
-        return Outcome(point, place)
+        return place
 
-    def _step(
-        self,
-        outcome: Outcome,
-        name: str,
-        action: Callable[[], SshConnection | None],
-    ) -> SshConnection | None:
+    def target(self, port: int) -> SshTarget:
+        """The way in through a proxy."""
+        return SshTarget(
+            host="127.0.0.1",
+            port=port,
+            user=self.host.user,
+            key=str(self.host.key),
+            fingerprint=self.host.fingerprint,
+            ssh_config=self._ssh_config,
+            default_keys=False,
+        )
+
+
+QUIET = 0.2
+"""Seconds after a step in which what comes unasked still counts as the step's."""
+
+
+@dataclass
+class Played:
+    """A point that was played, to be judged.
+
+    Attributes:
+        place: of its traces.
+        ports: where its connections came from, as the host sees it.
+    """
+
+    outcome: Outcome
+    place: Path
+    ports: set[int]
+
+
+@dataclass
+class _Spare:
+    """A healthy connection on which a command has succeeded."""
+
+    connection: SshConnection
+    link: Link
+
+
+class Lane:
+    """Plays one point after another through a proxy of its own; a context manager.
+
+    Args:
+        working: held while this lane works rather than waits.
+    """
+
+    def __init__(self, stage: Stage, working: threading.Semaphore | None = None) -> None:
+        self._stage = stage
+        self._working = working or threading.Semaphore()
+        self._proxy = Proxy(stage.host.address, stage.host.port)
+        self._spare: _Spare | None = None
+
+    def __enter__(self) -> Lane:
+        self._proxy.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self._spare is not None:
+                self._spare.connection.close()
+        finally:
+            self._proxy.__exit__()
+
+    def measure(self) -> Lengths:
+        """Lengths of the phases in a conversation without a fault."""
+        found: Lengths = {}
+        before = dict.fromkeys(DIRECTIONS, 0)
+
+        def note(phase: Phase) -> None:
+            time.sleep(QUIET)
+            for direction, passed in self._proxy.links[0].passed.items():
+                found[phase, direction] = passed - before[direction]
+                before[direction] = passed
+
+        step = _Step(self._stage, Outcome(None), self._stage.place())
+        connection = self._connect(HEALTHY)
+        note("connect")
+        step.run(connection)
+        note("run-first")
+        step.run(connection)
+        note("run-later")
+        step.put(connection)
+        step.get(connection)
+        note("transfer")
+        connection.close()
+        note("close")
+        if step.outcome.broken:
+            raise AssertionError(step.outcome.broken)
+        return found
+
+    def play(self, point: Point | None) -> Played:
+        """One conversation with one fault; None for one without."""
+        outcome = Outcome(point)
+        step = _Step(self._stage, outcome, self._stage.place())
+        fault = Fault(point.kind, point.direction, point.offset) if point else None
+        with self._while_working(unless=fault is not None and fault.kind == "stall") as work:
+            before = [self._spare.link] if self._spare else []
+            with work:
+                connection, link = self._opening(point.phase if point else "connect", step)
+            if fault is None or (point and point.phase == "connect"):
+                if fault is not None:
+                    self._proxy.arm(fault)
+                connection = step("connect", lambda: self._connect(self._stage.deadline))
+                link = next((link for link in self._proxy.links if link not in before), None)
+            elif link is not None:
+                link.arm(fault)
+            if connection is not None:
+                self._converse(point, connection, step)
+            outcome.struck = link is not None and link.struck is not None
+            with work:
+                step("next", self._next)
+        kept = [self._spare.link] if self._spare else []
+        mine = [link for link in self._proxy.links if link not in kept]
+        self._proxy.forget(mine)
+        return Played(outcome, step.place, {link.port for link in mine})
+
+    @contextlib.contextmanager
+    def _while_working(self, unless: bool) -> Iterator[contextlib.AbstractContextManager[object]]:
+        """Hold a place among those that work: for all of it, or for the parts that take what is yielded."""
+        if unless:
+            yield self._working
+        else:
+            with self._working:
+                yield contextlib.nullcontext()
+
+    def _opening(self, phase: Phase, step: _Step) -> tuple[SshConnection | None, Link | None]:
+        """A healthy connection as ``phase`` begins with it."""
+        if phase == "connect":
+            return None, None
+        if phase == "run-first":
+            connection = step("connect", lambda: self._connect(HEALTHY))
+            return connection, self._proxy.links[-1] if connection else None
+        if self._spare is None:
+            step("next", self._next)
+        spare, self._spare = self._spare, None
+        return (spare.connection, spare.link) if spare else (None, None)
+
+    def _converse(self, point: Point | None, connection: SshConnection, step: _Step) -> None:
+        try:
+            if point is None or point.phase in ("connect", "run-first", "run-later"):
+                step("run", lambda: step.run(connection))
+            if point is None or point.phase == "transfer":
+                step("put", lambda: step.put(connection))
+                step("get", lambda: step.get(connection))
+        finally:
+            step("close", connection.close)
+
+    def _connect(self, seconds: float) -> SshConnection:
+        deadlines = Deadlines(connect=seconds, idle=HEALTHY, total=HEALTHY)
+        return connect(self._stage.target(self._proxy.port), deadlines=deadlines)
+
+    def _next(self) -> None:
+        """The next command, on a new connection, which is kept."""
+        if self._spare is not None:
+            self._spare.connection.close()
+            self._spare = None
+        connection = self._connect(HEALTHY)
+        link = self._proxy.links[-1]
+        try:
+            result = connection.run("printf 'the next'")
+            if (result.exit_code, result.stdout) != (0, b"the next"):
+                raise AssertionError(result)
+        except BaseException:
+            connection.close()
+            raise
+        self._spare = _Spare(connection, link)
+
+
+class _Step:
+    """The steps of one point, and what each said."""
+
+    def __init__(self, stage: Stage, outcome: Outcome, place: Path) -> None:
+        self._stage = stage
+        self.outcome = outcome
+        self.place = place
+
+    def __call__(self, name: str, action: Callable[[], SshConnection | None]) -> SshConnection | None:
+        outcome, deadline = self.outcome, self._stage.deadline
         began = time.monotonic()
         made = None
         try:
@@ -225,47 +313,35 @@ class Stage:
             outcome.said[name] = type(error).__name__
             outcome.broken.append(f"{name} let a foreign error out: {error!r}")
         took = time.monotonic() - began
-        ending = ENDING * self._deadline / DEADLINE
-        if name != "next" and took > self._deadline + ending:
-            outcome.broken.append(f"{name} hung for {took:.1f} s with a deadline of {self._deadline:g} s")
+        if name != "next" and took > deadline + ENDING * deadline / DEADLINE:
+            outcome.broken.append(f"{name} hung for {took:.1f} s with a deadline of {deadline:g} s")
         return made
 
-    def _connect(self, proxy: Proxy, seconds: float | None = None) -> SshConnection:
-        seconds = seconds or self._deadline
-        target = SshTarget(
-            host="127.0.0.1",
-            port=proxy.port,
-            user=self.server.user,
-            key=str(self.server.user_key),
-            fingerprint=self._fingerprint,
-            ssh_config=self._ssh_config,
-            default_keys=False,
-        )
-        return connect(target, deadlines=Deadlines(connect=seconds, idle=seconds, total=seconds))
-
-    def _run(self, connection: SshConnection, outcome: Outcome) -> None:
-        witness = outcome.place / "witness"
+    def run(self, connection: SshConnection) -> None:
+        """A command that says something on both streams, and leaves a witness of each of its runs."""
+        witness = self.place / "witness"
         script = (
             f"printf 'begin\\n' >>'{witness}'\n"
-            "for ((i = 0; i < 50; i++)); do printf 'line %s of the output\\n' $i; done\n"
+            # At once: in how many packets it comes would else be a matter of chance.
+            "for ((i = 0; i < 50; i++)); do lines+=\"line $i of the output\"$'\\n'; done\n"
+            'printf %s "$lines"\n'
             'printf %s "$SAID" >&2\n'
             f"printf 'end\\n' >>'{witness}'\n"
         )
-        result = connection.run(script, variables={"SAID": "on the other stream"})
+        result = connection.run(
+            script, variables={"SAID": "on the other stream"}, timeout=self._stage.deadline
+        )
         stdout = "".join(f"line {number} of the output\n" for number in range(50))
-        _expect(result, outcome, stdout.encode(), b"on the other stream")
+        if (result.exit_code, result.stdout, result.stderr) != (0, stdout.encode(), b"on the other stream"):
+            self.outcome.broken.append(f"run returned a result that the script did not give: {result}")
 
-    def _put(self, connection: SshConnection, outcome: Outcome) -> None:
-        connection.put(self._source, str(outcome.place / "there"))
+    def put(self, connection: SshConnection) -> None:
+        """A file to the host."""
+        connection.put(self._stage.source, str(self.place / "there"), timeout=self._stage.deadline)
 
-    def _get(self, connection: SshConnection, outcome: Outcome) -> None:
-        connection.get(str(self._source), outcome.place / "here")
-
-    def _next(self, proxy: Proxy) -> None:
-        with self._connect(proxy, 60.0) as connection:
-            result = connection.run("printf 'the next'")
-        if (result.exit_code, result.stdout) != (0, b"the next"):
-            raise AssertionError(result)
+    def get(self, connection: SshConnection) -> None:
+        """A file from the host."""
+        connection.get(str(self._stage.source), self.place / "here", timeout=self._stage.deadline)
 
 
 _HONEST: dict[str, tuple[type[TransportError], ...]] = {
@@ -283,55 +359,73 @@ _NOT_SENT = {
 }
 
 
-def _expect(result: CommandResult, outcome: Outcome, stdout: bytes, stderr: bytes) -> None:
-    if result.exit_code != 0 or result.stdout != stdout or result.stderr != stderr:
-        outcome.broken.append(f"run returned a result that the script did not give: {result}")
+def judge(played: Played) -> None:
+    """Compare what was claimed with what is there; call it once nothing runs on the host any more."""
+    outcome, place = played.outcome, played.place
+    witness = (place / "witness").read_text()
+    said = outcome.said.get("run")
+    allowed = {"", "begin\n", _WITNESSED}
+    if said == "success":
+        allowed = {_WITNESSED}
+    elif said is None or said in _NOT_SENT:
+        allowed = {""}
+    if witness not in allowed:
+        outcome.broken.append(f"run said {said}, but the script left {witness!r}")
+    for step, expected in (("put", "there"), ("get", "here")):
+        content = (place / expected).read_bytes()
+        said = outcome.said.get(step)
+        contents = {"success": {_FILE}, "TransferFailed": {_OLD}, None: {_OLD}}.get(said, {_OLD, _FILE})
+        if content not in contents:
+            what = {_FILE: "new", _OLD: "old"}.get(content, f"neither old nor new ({len(content)} bytes)")
+            outcome.broken.append(f"{step} said {said}, but the file is {what}")
+    if left := {path.name for path in place.iterdir()} - {"witness", "there", "here"}:
+        outcome.broken.append(f"left behind: {', '.join(sorted(left))}")
+    if outcome.said.get("next") != "success":
+        outcome.broken.append(f"the next command on a new connection: {outcome.said.get('next')}")
+    if not outcome.struck and set(outcome.said.values()) != {"success"}:
+        outcome.broken.append(f"nothing was done to it, but: {outcome.said}")
 
 
-def all_points(lengths: Lengths) -> list[Point]:
-    """Every kind at every byte of each phase's first 4 KiB and then every 97th byte, in both directions."""
-    return [
-        Point(phase, kind, direction, offset)
-        for (phase, direction), length in lengths.items()
-        for offset in [
-            *range(min(max(length, 1), EVERY_BYTE_UNTIL)),
-            *range(EVERY_BYTE_UNTIL, length, THEN_EVERY),
-        ]
-        for kind in KINDS
-    ]
+def play_all(stage: Stage, points: Iterable[Point], at_once: int = AT_ONCE) -> list[Outcome]:
+    """Play points side by side, wait until nothing of them runs on the host, and judge them.
 
-
-def sample(points: Iterable[Point], count: int, seed: int) -> list[Point]:
-    """About ``count`` points, as many of each phase, kind and direction as of any other."""
-    groups: dict[tuple[Phase, Kind, Direction], list[Point]] = {}
+    Raises:
+        AssertionError: something is left that cannot be told to be one point's.
+    """
+    threads = set(threading.enumerate())
+    working = threading.Semaphore(WORKING)
+    waiting: queue.SimpleQueue[Point] = queue.SimpleQueue()
     for point in points:
-        groups.setdefault((point.phase, point.kind, point.direction), []).append(point)
-    chance = random.Random(seed)
-    share = max(1, round(count / len(groups)))
-    return [point for group in groups.values() for point in chance.sample(group, min(share, len(group)))]
+        waiting.put(point)
+    played: list[Played] = []
+
+    def play() -> None:
+        with Lane(stage, working) as lane, contextlib.suppress(queue.Empty):
+            while True:
+                played.append(lane.play(waiting.get_nowait()))
+
+    lanes = min(at_once, waiting.qsize())
+    with ThreadPoolExecutor(lanes, "lane") as pool:
+        for done in [pool.submit(play) for _ in range(lanes)]:
+            done.result()
+    _note_processes_left(stage.host, played)
+    wait_until_empty(lambda: [repr(thread) for thread in set(threading.enumerate()) - threads])
+    wait_until_empty(lambda: files_left(stage.host.home))
+    for one in played:
+        judge(one)
+        if not one.outcome.broken:
+            shutil.rmtree(one.place)
+    return [one.outcome for one in played]
 
 
-def play_all(stage: Stage, points: list[Point], at_once: int = AT_ONCE) -> list[Outcome]:
-    """Play points side by side, wait until nothing of them runs on the host, and judge them."""
-    with ThreadPoolExecutor(at_once, "point") as pool:
-        outcomes = list(pool.map(stage.play, points))
-    wait_until_empty(lambda: session_processes(stage.server))
-    for outcome in outcomes:
-        stage.judge(outcome)
-    return outcomes
-
-
-def table(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    """Lines that say how often each phase and kind ended how."""
-    counts = Counter(
-        (outcome.point.phase, outcome.point.kind, _ending(outcome)) for outcome in outcomes if outcome.point
-    )
-    for (phase, kind, ending), count in sorted(counts.items()):
-        yield f"{phase:9} {kind:8} {count:6} {ending}"
-
-
-def _ending(outcome: Outcome) -> str:
-    if not outcome.struck:
-        return "over before the fault"
-    failed = [f"{step}: {said}" for step, said in outcome.said.items() if said != "success"]
-    return ", ".join(failed) or "nothing lost"
+def _note_processes_left(host: Host, played: list[Played]) -> None:
+    """Name the points that left something running; end it, so that it is not laid to others too."""
+    with contextlib.suppress(AssertionError):
+        wait_until_empty(lambda: session_processes(host))
+    for process in session_processes(host):
+        for one in played:
+            if process.client_port in one.ports:
+                one.outcome.broken.append(f"left running: {process}")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.process, signal.SIGKILL)
+    wait_until_empty(lambda: session_processes(host))

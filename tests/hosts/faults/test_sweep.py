@@ -2,59 +2,118 @@
 
 from __future__ import annotations
 
-import threading
+import random
 import time
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.hosts.faults.conftest import ServerFactory
-from tests.hosts.faults.leftovers import wait_until_empty
-from tests.hosts.faults.sweep import (
-    Outcome,
-    Point,
-    Stage,
-    all_points,
-    play_all,
-    sample,
-    table,
-)
+from tests.hosts.faults.journal import Journal, Progress
+from tests.hosts.faults.points import Outcome, Point, all_points, mixed, sample, table
+from tests.hosts.faults.sweep import Host, Lane, Stage, judge
+from tests.hosts.faults.workers import BATCH, play_in_processes
 
-BATCH = 400
+HostFactory = Callable[[], Host]
+Say = Callable[[str], None]
 
 
 @pytest.fixture
-def stage(server_with: ServerFactory, tmp_path: Path) -> Stage:
-    return Stage(server_with("MaxStartups 500", "MaxSessions 20", "LogLevel QUIET"), tmp_path)
+def start_host(server_with: ServerFactory) -> HostFactory:
+    """A host on which points can be played, with every call another one."""
+    return lambda: Host.of(server_with("MaxStartups 500", "MaxSessions 20", "LogLevel QUIET", quick=True))
 
 
-def test_without_a_fault_everything_succeeds(stage: Stage) -> None:
-    stage.lengths()
-    outcome = stage.play(None)
-    outcome.struck = True
-    stage.judge(outcome)
-    assert outcome.broken == []
-    assert set(outcome.said.values()) == {"success"}
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    """Print at once, whatever pytest captures."""
+
+    def say(text: str) -> None:
+        with capsys.disabled():
+            print(text, flush=True)
+
+    return say
+
+
+def test_without_a_fault_everything_succeeds(start_host: HostFactory, tmp_path: Path) -> None:
+    stage = Stage(start_host(), tmp_path)
+    stage.measure()
+    with Lane(stage) as lane:
+        played = lane.play(None)
+    played.outcome.struck = True
+    judge(played)
+    assert played.outcome.broken == []
+    assert set(played.outcome.said.values()) == {"success"}
 
 
 def test_no_fault_at_any_byte_makes_the_transport_lie_repeat_or_hang(
-    stage: Stage, pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]
+    start_host: HostFactory, tmp_path: Path, pytestconfig: pytest.Config, say: Say
 ) -> None:
     option = pytestconfig.option
-    threads = set(threading.enumerate())
-    points = all_points(stage.lengths())
-    if option.fault_point:
+    hosts = [start_host() for _ in range(option.fault_processes)]
+    stage = Stage(hosts[0], tmp_path)
+    lengths = stage.measure()
+    if option.all_faults and not option.fault_point:
+        outcomes, missing = _sweep(hosts, stage, _journal(pytestconfig), option, say)
+    else:
         points = [Point.parse(text) for text in option.fault_point]
-    elif not option.all_faults:
-        points = sample(points, option.fault_points, option.fault_seed)
-    began = time.monotonic()
-    outcomes: list[Outcome] = []
-    for start in range(0, len(points), BATCH):
-        outcomes += play_all(stage, points[start : start + BATCH])
-        wait_until_empty(lambda: [repr(thread) for thread in set(threading.enumerate()) - threads])
-    with capsys.disabled():
-        print(f"\n{len(outcomes)} points in {time.monotonic() - began:.0f} s")
-        print("\n".join(table(outcomes)))
+        points = points or sample(all_points(lengths), option.fault_points, option.fault_seed)
+        points, missing = mixed(points, option.fault_seed), 0
+        began = time.monotonic()
+        share = -(-len(points) // len(hosts))
+        outcomes = [
+            outcome
+            for batch in play_in_processes(hosts, tmp_path, stage.deadline, points, min(BATCH, share))
+            for outcome in batch
+        ]
+        say(f"\n{len(outcomes)} points in {time.monotonic() - began:.0f} s")
+    say("\n".join(table(outcomes)))
     broken = [f"{outcome.point}: {'; '.join(outcome.broken)}" for outcome in outcomes if outcome.broken]
     if broken:
-        pytest.fail(f"{len(broken)} of {len(outcomes)} points:\n" + "\n".join(broken), pytrace=False)
+        pytest.fail(f"{len(broken)} of {len(outcomes)} points:\n" + "\n".join(sorted(broken)), pytrace=False)
+    if missing:
+        pytest.fail(f"{missing} points are not played yet: run it again to go on.", pytrace=False)
+
+
+def _journal(config: pytest.Config) -> Journal:
+    if config.option.fault_journal:
+        return Journal(config.option.fault_journal)
+    assert config.cache is not None
+    return Journal(config.cache.mkdir("faults") / "journal.jsonl")
+
+
+def _sweep(
+    hosts: list[Host], stage: Stage, journal: Journal, option: Namespace, say: Say
+) -> tuple[list[Outcome], int]:
+    """Play every point that the journal does not know; all outcomes, and how many points are not played."""
+    if journal.lengths is None or not (remaining := _remaining(journal, option)):
+        journal.begin(stage.measure())
+        remaining = _remaining(journal, option)
+    total = len(journal.done) + len(remaining)
+    say(f"\n{total} points, {len(journal.done)} of them done before; journal: {journal.path}")
+    progress = Progress(total, len(journal.done))
+    until = time.monotonic() + 60 * (option.fault_minutes or float("inf"))
+    points = (point for point in remaining if time.monotonic() < until)
+    directory = stage.source.parent
+    for outcomes in play_in_processes(hosts, directory, stage.deadline, points):
+        journal.add(outcomes)
+        broken = [outcome for outcome in journal.done.values() if outcome.broken]
+        for line in progress.lines(len(journal.done), len(broken)):
+            say(line)
+        for outcome in outcomes:
+            if outcome.broken:
+                say(f"broken: {outcome.point}: {'; '.join(outcome.broken)}")
+    return list(journal.done.values()), len(_remaining(journal, option))
+
+
+def _remaining(journal: Journal, option: Namespace) -> list[Point]:
+    assert journal.lengths is not None
+    phases = option.fault_phase
+    points = [
+        point
+        for point in all_points(journal.lengths)
+        if point not in journal.done and (not phases or point.phase in phases)
+    ]
+    return mixed(points, random.randrange(1_000_000))
