@@ -60,7 +60,20 @@ def build(log: Log = print_progress) -> str:
     Raises:
         ImageError: no Docker engine, no base system to be had, or a build step failed.
     """
-    name = image_name()
+    return build_from(FOLDER, image_name(), log)
+
+
+def build_from(folder: Path, name: str, log: Log = print_progress) -> str:
+    """Make sure that an image of any folder with a Dockerfile on this base exists; its name.
+
+    Args:
+        folder: the build's context.
+        name: repository and tag; the tag has to change with the folder's content.
+        log: takes lines of progress.
+
+    Raises:
+        ImageError: no Docker engine, no base system to be had, or a build step failed.
+    """
     _require_engine()
     if _exists(name):
         return name
@@ -68,7 +81,7 @@ def build(log: Log = print_progress) -> str:
         if not _exists(name):
             log(f"Building {name}: once, about a minute.")
             base = _base(log)
-            _build(base, name, log)
+            _build(folder, base, name, log)
             log(f"Built {name}.")
     return name
 
@@ -194,7 +207,7 @@ def _mirror() -> list[str]:
     return []
 
 
-def _build(base: str, name: str, log: Log) -> None:
+def _build(folder: Path, base: str, name: str, log: Log) -> None:
     # The classic builder: the newer one is a plug-in of its own that many engines' clients lack. The host's
     # network: package mirrors are then reached exactly as from here.
     command = [
@@ -213,7 +226,7 @@ def _build(base: str, name: str, log: Log) -> None:
             command += ["--build-arg", variable]
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
     _follow(
-        [*command, str(FOLDER)],
+        [*command, str(folder)],
         log,
         "docker build",
         shown=("Step ", "Setting up postgresql-15"),

@@ -35,8 +35,8 @@ where something else answers.
 **Counts and conversations**: ``host.counts`` (:class:`Counts`), ``host.exchanges`` (:class:`Exchange`: the
 plain envelopes of both directions, also where they were encrypted).
 
-As a program: ``python -m responder --help`` in the folder above. The folder's README says what is like a real
-Windows host and what is not.
+As a program: ``python -m responder --help`` in the folder above; :class:`RemoteHost` offers what a test needs
+of it, through its control port. The folder's README says what is like a real Windows host and what is not.
 """
 
 from .faults import BY_NAME as FAULTS
@@ -45,6 +45,7 @@ from .host import WinRMHost
 from .process import Ended, Process
 from .programs import Decoder, Invocation, Live, Payload, Reply, Rule, plain_payload
 from .records import Counts, Exchange
+from .remote import ControlError, RemoteHost
 from .server import Settings
 from .shells import Quotas
 from .strangers import Stranger
@@ -55,6 +56,7 @@ __all__ = [
     "FAULTS",
     "KINDS",
     "Authority",
+    "ControlError",
     "Counts",
     "Decoder",
     "Ended",
@@ -66,6 +68,7 @@ __all__ = [
     "Payload",
     "Process",
     "Quotas",
+    "RemoteHost",
     "Reply",
     "Rule",
     "Settings",

@@ -28,15 +28,16 @@ def host(password: str) -> Iterator[WinRMHost]:
 
 
 class Client:
-    """pywinrm's protocol layer, with one shell."""
+    """pywinrm's protocol layer, with one shell on ``host`` or at ``url``."""
 
     def __init__(
-        self, host: WinRMHost, password: str, scheme: str = "basic", *, url: str = "", **options: Any
+        self, host: WinRMHost | None, password: str, scheme: str = "basic", *, url: str = "", **options: Any
     ) -> None:
         options = {"operation_timeout_sec": 2, "read_timeout_sec": 5, **options}
         chosen: Any = scheme
         options = {"username": USER, "password": password, "proxy": None, **options}
-        self.protocol = Protocol(url or host.url, transport=chosen, **options)
+        address = host.url if host and not url else url
+        self.protocol = Protocol(address, transport=chosen, **options)
         self.shell = self.protocol.open_shell(codepage=65001)
 
     def start(self, command: str, *arguments: str) -> str:
