@@ -24,6 +24,7 @@ class Fault:
         detail: last part of the ``w:FaultDetail`` address; empty for none.
         by_receiver: the fault is the server's (``s:Receiver``), not the sender's.
         by_provider: the shell's provider (``winrscmd.dll``) reported it.
+        as_wmi: told in a ``p:MSFT_WmiError`` instead of ``f:WSManFault``, as newer Windows does for quotas.
     """
 
     code: int | None
@@ -33,6 +34,7 @@ class Fault:
     detail: str = ""
     by_receiver: bool = False
     by_provider: bool = False
+    as_wmi: bool = False
 
     @property
     def detail_uri(self) -> str:
@@ -64,24 +66,28 @@ SHELL_QUOTA = Fault(
     "Close existing shells or raise the quota for this user. ",
     f"{_SERVICE}. This user is allowed a maximum number of {{limit}} concurrent shells, which has been "
     "exceeded. Close existing shells or raise the quota for this user. ",
+    as_wmi=True,
 )
 OPERATION_QUOTA = Fault(
     2150859174,  # 0x803381A6 ERROR_WSMAN_QUOTA_MAX_OPERATIONS
     "w:QuotaLimit",
     f"{_SERVICE}. The maximum number of concurrent operations for this user has been exceeded. "
     "Close existing operations for this user, or raise the quota for this user. ",
+    as_wmi=True,
 )
 COMMAND_QUOTA = Fault(
     2150859241,  # 0x803381E9 ERROR_WSMAN_QUOTA_MAX_COMMANDS_PER_SHELL_PPQ
     "w:QuotaLimit",
     f"{_SERVICE}. The maximum number of concurrent commands per shell has been exceeded. Retry the request "
     "later or raise the quota for concurrent commands per shell. ",
+    as_wmi=True,
 )
 USER_QUOTA = Fault(
     2150859175,  # 0x803381A7 ERROR_WSMAN_QUOTA_USER
     "w:QuotaLimit",
     f"{_SERVICE}. The user load quota of 1000 requests per 2 seconds has been exceeded. Send future requests "
     "at a slower rate or raise the quota for this user. ",
+    as_wmi=True,
 )
 BUSY = Fault(
     170,  # ERROR_BUSY
@@ -128,6 +134,13 @@ INPUT_CLOSED = Fault(
     by_receiver=True,
     by_provider=True,
 )
+FILE_NOT_FOUND = Fault(
+    2147942402,  # 0x80070002, ERROR_FILE_NOT_FOUND as a result
+    "w:InternalError",
+    "The system cannot find the file specified. ",
+    by_receiver=True,
+    by_provider=True,
+)
 ABORTED = Fault(
     995,  # ERROR_OPERATION_ABORTED
     "w:InternalError",
@@ -168,16 +181,22 @@ REPLY_TOO_LARGE = Fault(
     detail="MaxEnvelopeSizeExceeded",
 )
 
-BY_NAME = {
-    "operation-timeout": OPERATION_TIMEOUT,
+_QUOTAS = {
     "shell-quota": replace(SHELL_QUOTA, message=SHELL_QUOTA.message.format(limit=30)),
     "operation-quota": OPERATION_QUOTA,
     "command-quota": COMMAND_QUOTA,
     "user-quota": USER_QUOTA,
+}
+
+BY_NAME = {
+    "operation-timeout": OPERATION_TIMEOUT,
+    **_QUOTAS,
+    **{f"{name}-wsman": replace(fault, as_wmi=False) for name, fault in _QUOTAS.items()},
     "busy": BUSY,
     "access-denied": ACCESS_DENIED,
     "shell-not-found": replace(SHELL_NOT_FOUND, message=SHELL_NOT_FOUND.message.format(shell="")),
     "command-not-found": COMMAND_NOT_FOUND,
+    "file-not-found": FILE_NOT_FOUND,
     "aborted": ABORTED,
 }
-"""The faults that can be asked for by name."""
+"""The faults that can be asked for by name; ``-wsman`` is the older form of a quota's."""

@@ -44,9 +44,10 @@ class Quotas:
         shells: open at a time, of one user (fault 0x803381A5).
         operations: commands of one user's open shells, ended ones included: Windows does not take a command
             off this count before its shell is deleted (fault 0x803381A6).
-        commands: of one shell at a time that have not been signalled (fault 0x803381E9).
+        commands: of one shell at a time whose end has not been received (fault 0x803381E9).
         envelope: bytes of a request (HTTP 413).
         timeout: seconds that a Receive waits at most, whatever the client asks for.
+        wmi_errors: faults of these quotas come in the newer form (:class:`~.faults.Fault`).
     """
 
     shells: int = 30
@@ -54,6 +55,7 @@ class Quotas:
     commands: int = 25
     envelope: int = soap.DEFAULT_ENVELOPE
     timeout: float = 60.0
+    wmi_errors: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,8 @@ class Shell:
         started: number of commands so far.
     """
 
-    def __init__(self, facts: soap.ShellFacts, environment: dict[str, str], directory: str) -> None:
+    def __init__(self, facts: soap.ShellFacts) -> None:
         self.facts = facts
-        self.environment = environment
-        self.directory = directory
         self.commands: dict[str, Command] = {}
         self.started = 0
         self.used = time.monotonic()
@@ -164,13 +164,31 @@ class Service:
         if caller is None:
             raise Refused(faults.ACCESS_DENIED)
         if request.action == "Get" and request.resource == soap.CONFIG:
-            return soap.reply(request, soap.config_body(self.quotas.envelope // 1024), relates_to=relates_to)
+            return soap.reply(request, soap.config_body(self._config()), relates_to=relates_to)
         handler = self._handlers.get(request.action)
         if handler is None:
             raise Refused(faults.UNKNOWN_ACTION)
         if request.resource != soap.CMD_RESOURCE:
             raise Refused(faults.UNKNOWN_RESOURCE)
         return soap.reply(request, handler(request, caller), relates_to=relates_to)
+
+    def _config(self) -> dict[str, dict[str, int | str]]:
+        quotas = self.quotas
+        return {
+            "": {
+                "MaxEnvelopeSizekb": quotas.envelope // 1024,
+                "MaxTimeoutms": int(quotas.timeout * 1000),
+                "MaxBatchItems": 32000,
+                "MaxProviderRequests": 4294967295,
+            },
+            "Service": {"MaxConcurrentOperationsPerUser": quotas.operations},
+            "Winrs": {
+                "AllowRemoteShellAccess": "true",
+                "IdleTimeout": 7200000,
+                "MaxProcessesPerShell": quotas.commands,
+                "MaxShellsPerUser": quotas.shells,
+            },
+        }
 
     # for tests
 
@@ -220,13 +238,15 @@ class Service:
             idle_timeout=soap.seconds(request.text("IdleTimeOut"), 7200.0),
             input_streams=request.text("InputStreams") or "stdin",
             output_streams=request.text("OutputStreams") or "stdout stderr",
+            directory=request.text("WorkingDirectory"),
+            environment=environment,
         )
         with self._lock:
             self._expire()
             if self._shells_of(caller) >= self.quotas.shells:
-                fault = faults.SHELL_QUOTA
-                raise Refused(replace(fault, message=fault.message.format(limit=self.quotas.shells)))
-            self._shells[facts.shell_id] = Shell(facts, environment, request.text("WorkingDirectory"))
+                message = faults.SHELL_QUOTA.message.format(limit=self.quotas.shells)
+                raise self._over(replace(faults.SHELL_QUOTA, message=message))
+            self._shells[facts.shell_id] = Shell(facts)
             self.tally.shells += 1
         return soap.created_body(facts, request.to)
 
@@ -271,6 +291,11 @@ class Service:
         if line is None or not request.text("Command"):
             raise Refused(faults.WRONG_PARAMETER)
         arguments = tuple(element.text or "" for element in line.iterfind(f"{{{soap.SHELL}}}Arguments"))
+        if _is_true(request.options.get("WINRS_SKIP_CMD_SHELL", "")) and not _has_path(
+            request.text("Command")
+        ):
+            # Without cmd.exe nobody looks a program up in PATH.
+            raise Refused(faults.FILE_NOT_FOUND)
         command_line = " ".join((request.text("Command"), *arguments)).strip()
         bootstrap = bootstrap_of(command_line)
         invocation = Invocation(
@@ -281,22 +306,25 @@ class Service:
             script=bootstrap or command_line,
             variables={},
             user=caller.user,
-            environment=shell.environment,
-            directory=shell.directory,
+            environment=shell.facts.environment,
+            directory=shell.facts.directory,
             shell_id=shell.facts.shell_id,
             command_id=soap.new_id(),
         )
         command = Command(Process(), invocation, waits=False)
         with self._lock:
-            if len(shell.commands) >= self.quotas.commands:
-                raise Refused(faults.COMMAND_QUOTA)
+            if sum(not other.told for other in shell.commands.values()) >= self.quotas.commands:
+                raise self._over(faults.COMMAND_QUOTA)
             if self._operations_of(caller) >= self.quotas.operations:
-                raise Refused(faults.OPERATION_QUOTA)
+                raise self._over(faults.OPERATION_QUOTA)
             shell.commands[invocation.command_id] = command
             shell.started += 1
             self.tally.commands += 1
         self._start(command)
         return soap.command_body(invocation.command_id)
+
+    def _over(self, fault: faults.Fault) -> Refused:
+        return Refused(replace(fault, as_wmi=self.quotas.wmi_errors))
 
     def _operations_of(self, caller: Caller) -> int:
         return sum(shell.started for shell in self._shells.values() if shell.facts.owner == caller.user)
@@ -334,7 +362,7 @@ class Service:
                 raise Refused(faults.WRONG_PARAMETER)
             if not command.process.accepts_input:
                 raise Refused(faults.INPUT_CLOSED)
-            end = stream.get("End", "").lower() in {"true", "1"}
+            end = _is_true(stream.get("End", ""))
             command.process.feed(data, end=end)
             if end and command.waits:
                 command.waits = False
@@ -395,6 +423,14 @@ class Service:
             self._shells.pop(shell.facts.shell_id, None)
         _end(shell)
         return ""
+
+
+def _is_true(value: str) -> bool:
+    return value.strip().lower() in {"true", "1"}
+
+
+def _has_path(command: str) -> bool:
+    return any(character in command for character in "\\/:")
 
 
 def _end(shell: Shell) -> None:

@@ -171,7 +171,7 @@ def reply(request: Request, body: str, *, relates_to: str | None = None) -> byte
     namespaces = _namespaces(
         x=TRANSFER if request.action in {"Create", "Command", "Send", "Signal", "Get"} else "",
         w=WSMAN,
-        rsp="" if request.action == "Delete" else SHELL,
+        rsp="" if request.action in {"Delete", "Get"} else SHELL,
         p=WSMV,
     )
     return _envelope(
@@ -197,7 +197,9 @@ def fault(request: Request | None, what: Fault, machine: str, *, relates_to: str
     if what.code == NOT_UNDERSTOOD.code:
         value = "s:MustUnderstand"
     parts = [f"<w:FaultDetail>{what.detail_uri}</w:FaultDetail>"] if what.detail else []
-    if what.code is not None:
+    if what.code is not None and what.as_wmi:
+        parts.append(_wmi_error(what))
+    elif what.code is not None:
         text = escape(what.message or what.reason)
         if what.by_provider:
             path = r"%systemroot%\system32\winrscmd.dll"
@@ -222,6 +224,44 @@ def fault(request: Request | None, what: Fault, machine: str, *, relates_to: str
         _ADDRESSING_FAULT_ACTION if what.subcode.startswith("a:") or not what.subcode else _FAULT_ACTION,
         relates_to if relates_to is not None else (request.message_id if request else ""),
         body,
+    )
+
+
+def _wmi_error(what: Fault) -> str:
+    """The detail that newer Windows gives instead of ``f:WSManFault``."""
+
+    def entry(name: str, kind: str, value: object = None) -> str:
+        if value is None:
+            return f'<p:{name} xsi:type="cim:{kind}" xsi:nil="true"/>'
+        return f'<p:{name} xsi:type="cim:{kind}">{escape(str(value))}</p:{name}>'
+
+    text, number, small = "cimString", "cimUnsignedInt", "cimUnsignedShort"
+    message = what.message or what.reason
+    entries = (
+        entry("CIMStatusCode", number, 27),
+        entry("CIMStatusCodeDescription", text),
+        entry("ErrorSource", text),
+        entry("ErrorSourceFormat", small, 0),
+        entry("ErrorType", small, 0),
+        entry("Message", text, message),
+        entry("MessageID", text, f"HRESULT 0x{what.code:08x}"),
+        entry("OtherErrorSourceFormat", text),
+        entry("OtherErrorType", text),
+        entry("OwningEntity", text),
+        entry("PerceivedSeverity", small, 0),
+        entry("ProbableCause", small, 0),
+        entry("ProbableCauseDescription", text),
+        entry("error_Category", number, 30),
+        entry("error_Code", number, what.code),
+        entry("error_Type", text, "HRESULT"),
+        entry("error_WindowsErrorMessage", text, message),
+    )
+    return (
+        '<p:MSFT_WmiError b:IsCIM_Error="true" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        'xmlns:b="http://schemas.dmtf.org/wbem/wsman/1/cimbinding.xsd" '
+        'xmlns:p="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/MSFT_WmiError" '
+        'xmlns:cim="http://schemas.dmtf.org/wbem/wscim/1/common" xsi:type="p:MSFT_WmiError_Type">'
+        f"{''.join(entries)}</p:MSFT_WmiError>"
     )
 
 
@@ -256,9 +296,13 @@ def identified(version: str) -> bytes:
     ).encode()
 
 
+def _quoted(text: str) -> str:
+    return escape(text, {'"': "&quot;"})
+
+
 @dataclass(frozen=True)
 class ShellFacts:
-    """What a Create reply tells of the shell."""
+    """What a Create reply tells of the shell, and what was asked for it."""
 
     shell_id: str
     owner: str
@@ -266,18 +310,28 @@ class ShellFacts:
     idle_timeout: float
     input_streams: str
     output_streams: str
+    directory: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def created_body(facts: ShellFacts, address: str) -> str:
     """Body of a Create reply."""
     shell_id = facts.shell_id
+    place = (
+        f"<rsp:WorkingDirectory>{escape(facts.directory)}</rsp:WorkingDirectory>" if facts.directory else ""
+    )
+    variables = "".join(
+        f'<rsp:Variable Name="{_quoted(name)}">{_quoted(value)}</rsp:Variable>'
+        for name, value in facts.environment.items()
+    )
+    environment = f"<rsp:Environment>{variables}</rsp:Environment>" if variables else ""
     return (
         f"<x:ResourceCreated><a:Address>{escape(address)}</a:Address><a:ReferenceParameters>"
         f"<w:ResourceURI>{CMD_RESOURCE}</w:ResourceURI><w:SelectorSet>"
         f'<w:Selector Name="ShellId">{shell_id}</w:Selector></w:SelectorSet></a:ReferenceParameters>'
         f'</x:ResourceCreated><rsp:Shell xmlns:rsp="{SHELL}"><rsp:ShellId>{shell_id}</rsp:ShellId>'
         f"<rsp:ResourceUri>{CMD_RESOURCE}</rsp:ResourceUri><rsp:Owner>{escape(facts.owner)}</rsp:Owner>"
-        f"<rsp:ClientIP>{escape(facts.client)}</rsp:ClientIP>"
+        f"<rsp:ClientIP>{escape(facts.client)}</rsp:ClientIP>{environment}{place}"
         f"<rsp:IdleTimeOut>PT{facts.idle_timeout:.3f}S</rsp:IdleTimeOut>"
         f"<rsp:InputStreams>{escape(facts.input_streams)}</rsp:InputStreams>"
         f"<rsp:OutputStreams>{escape(facts.output_streams)}</rsp:OutputStreams>"
@@ -319,9 +373,10 @@ def received_body(command_id: str, pieces: Iterable[tuple[str, bytes]], exit_cod
     )
 
 
-def config_body(max_envelope_kb: int) -> str:
-    """Body of the reply to a Get of the configuration: the one entry that clients ask for."""
-    return (
-        f'<cfg:Config xmlns:cfg="{CONFIG}" xml:lang="en-US">'
-        f"<cfg:MaxEnvelopeSizekb>{max_envelope_kb}</cfg:MaxEnvelopeSizekb></cfg:Config>"
-    )
+def config_body(values: Mapping[str, Mapping[str, int | str]]) -> str:
+    """Body of the reply to a Get of the configuration: sections with their entries; "" for none around."""
+    parts = []
+    for section, entries in values.items():
+        content = "".join(f"<cfg:{name}>{value}</cfg:{name}>" for name, value in entries.items())
+        parts.append(f"<cfg:{section}>{content}</cfg:{section}>" if section else content)
+    return f'<cfg:Config xmlns:cfg="{CONFIG}">{"".join(parts)}</cfg:Config>'

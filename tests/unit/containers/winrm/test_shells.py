@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import threading
+import time
+from dataclasses import replace
 
 import pytest
 from winrm.exceptions import WinRMOperationTimeoutError, WSManFaultError
@@ -161,6 +164,7 @@ def test_the_shell_of_another_user_is_out_of_reach(password: str) -> None:
         assert raised.value.wsman_fault_code == 5
 
 
+@pytest.mark.parametrize("newer", [True, False])
 @pytest.mark.parametrize(
     ("quotas", "code"),
     [
@@ -169,7 +173,7 @@ def test_the_shell_of_another_user_is_out_of_reach(password: str) -> None:
         (Quotas(commands=1), 0x803381E9),
     ],
 )
-def test_quotas_are_kept(password: str, quotas: Quotas, code: int) -> None:
+def test_quotas_are_kept(password: str, quotas: Quotas, code: int, newer: bool) -> None:
     def use_up(host: WinRMHost) -> None:
         client = Client(host, password)
         for _ in range(3):
@@ -178,9 +182,12 @@ def test_quotas_are_kept(password: str, quotas: Quotas, code: int) -> None:
         client.start("hostname")
         Client(host, password)
 
+    quotas = replace(quotas, wmi_errors=newer)
     with WinRMHost({USER: password}, quotas=quotas) as host, pytest.raises(WSManFaultError) as raised:
         use_up(host)
-    assert raised.value.wsman_fault_code == code
+    error = raised.value
+    assert error.fault_subcode == "w:QuotaLimit"
+    assert (error.wmierror_code, error.wsman_fault_code) == ((code, None) if newer else (None, code))
 
 
 def test_operations_count_until_their_shell_is_deleted(password: str) -> None:
@@ -198,3 +205,43 @@ def test_the_first_rules_come_first(password: str) -> None:
     with WinRMHost({USER: password}, rules=rules) as host:
         client = Client(host, password)
         assert [client.run("x")[0] for _ in range(2)] == [b"1", b"2"]
+
+
+def test_without_cmd_a_program_needs_its_path(host: WinRMHost, client: Client) -> None:
+    host.when("whatever", Reply(exit_code=3))
+    with pytest.raises(WSManFaultError, match="cannot find the file") as raised:
+        client.protocol.run_command(client.shell, "whatever.exe", skip_cmd_shell=True)
+    assert raised.value.wsman_fault_code == 0x80070002
+    command = client.protocol.run_command(client.shell, r"C:\bin\whatever.exe", skip_cmd_shell=True)
+    assert client.receive(command)[2] == 3
+
+
+def test_a_shell_has_the_directory_and_environment_that_were_asked_for(
+    host: WinRMHost, client: Client
+) -> None:
+    host.when("x", lambda invocation: Reply(stdout=f"{invocation.directory} {invocation.environment['A<']}"))
+    client.shell = client.protocol.open_shell(working_directory=r"C:\Windows", env_vars={"A<": "b&"})
+    assert client.run("x")[0] == rb"C:\Windows b&"
+
+
+def test_an_idle_shell_is_forgotten(host: WinRMHost, client: Client) -> None:
+    client.shell = client.protocol.open_shell(idle_timeout="PT0.05S")
+    time.sleep(0.1)
+    with pytest.raises(WSManFaultError) as raised:
+        client.start("hostname")
+    assert raised.value.wsman_fault_code == 2150858843
+
+
+def test_a_receive_that_waits_while_its_command_is_signalled_is_aborted(
+    host: WinRMHost, client: Client, password: str
+) -> None:
+    host.when("x", Reply(hangs=True))
+    command = client.start("x")
+    other = Client(host, password)
+    other.shell = client.shell
+    ending = threading.Timer(0.1, other.signal, (command,))
+    ending.start()
+    with pytest.raises(WSManFaultError) as raised:
+        client.receive(command)
+    ending.join()
+    assert raised.value.wsman_fault_code == 995

@@ -43,7 +43,8 @@ def test_faults_by_name(host: WinRMHost, client: Client, name: str) -> None:
     with pytest.raises((WSManFaultError, WinRMOperationTimeoutError)) as raised:
         client.start("hostname")
     if isinstance(raised.value, WSManFaultError):
-        assert raised.value.wsman_fault_code == FAULTS[name].code
+        code = raised.value.wmierror_code if FAULTS[name].as_wmi else raised.value.wsman_fault_code
+        assert code == FAULTS[name].code
         assert raised.value.fault_subcode == FAULTS[name].subcode
     else:
         assert name == "operation-timeout"
