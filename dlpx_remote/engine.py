@@ -220,6 +220,23 @@ class Engine:
         self._connections.look_again()
         return changed
 
+    def set_privilege(
+        self, environment: str, privilege: str, password_from: SecretReference | None = None
+    ) -> Environment:
+        """Change how the users of an environment become root there.
+
+        Args:
+            environment: name or reference.
+            privilege: ``sudo``, ``doas``, ``command:WORDS`` or ``none``.
+            password_from: where the password is that sudo asks for; None where it asks for none.
+
+        Raises:
+            InvalidRequest: there is no such way, or it takes no password.
+        """
+        changed = self._registry.set_privilege(environment, privilege, password_from)
+        self._connections.look_again()
+        return changed
+
     def test_environment(
         self, name: str, user: str | None = None, on_step: Callable[[TestStep], None] | None = None
     ) -> list[TestStep]:

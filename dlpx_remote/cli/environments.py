@@ -20,8 +20,11 @@ from dlpx_remote.cli.options import (
     OutputOption,
     PassphraseOption,
     PasswordOption,
+    PrivilegeOption,
+    PrivilegePasswordOption,
     SystemOption,
     authentication,
+    privilege_password,
     specification,
 )
 from dlpx_remote.cli.output import Output, as_json, count, say, table, warn
@@ -62,6 +65,8 @@ def add(
     host_key: HostKeyOption = HostKey.STRICT,
     fingerprint: FingerprintOption = None,
     directory: DirectoryOption = None,
+    privilege: PrivilegeOption = "sudo",
+    privilege_password_from: PrivilegePasswordOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Add an environment. Nothing is asked of the host yet: env test does that.
@@ -85,6 +90,8 @@ def add(
         host_key=host_key,
         fingerprint=fingerprint,
         directory=directory,
+        privilege=privilege,
+        privilege_password_from=privilege_password_from,
     )
     with open_engine(context) as engine:
         added = engine.add_environment(spec)
@@ -194,6 +201,30 @@ def refresh(context: typer.Context, name: EnvironmentArgument, output: OutputOpt
         raise typer.Exit(Exit.PART_FAILED)
 
 
+@commands.command("privilege")
+def set_privilege(
+    context: typer.Context,
+    name: EnvironmentArgument,
+    way: Annotated[
+        str,
+        typer.Argument(metavar="WAY", help="sudo, doas, none, or command: and the words of a program."),
+    ],
+    *,
+    password_from: PrivilegePasswordOption = None,
+) -> None:
+    """Change how the users of an environment become root there. What works, env test says.
+
+    \b
+    Example:
+      dlpx-remote env privilege db1 sudo --privilege-password-from file:/run/secrets/db1
+      dlpx-remote env privilege db1 doas
+      dlpx-remote env privilege db1 'command:/opt/site/become {user}'
+    """
+    with open_engine(context) as engine:
+        environment = engine.set_privilege(name, way, privilege_password(password_from))
+    say(f"Users of {environment.name} become root by {_privilege(environment)}.")
+
+
 @commands.command("remove")
 def remove(context: typer.Context, name: EnvironmentArgument) -> None:
     """Forget an environment and what was discovered on it, and clean up on the host where it answers.
@@ -301,6 +332,7 @@ def _print_environment(environment: Environment) -> None:
         ("through", ", ".join(environment.jump)),
         ("host key", environment.fingerprint or environment.host_key),
         ("type", environment.host_type.value),
+        ("becomes root by", _privilege(environment)),
     ]
     if facts is None:
         lines.append(("facts", f"none yet: dlpx-remote env test {environment.name}"))
@@ -324,6 +356,11 @@ def _print_environment(environment: Environment) -> None:
 
 def _address(environment: Environment) -> str:
     return environment.host if environment.port is None else f"{environment.host}:{environment.port}"
+
+
+def _privilege(environment: Environment) -> str:
+    where = environment.privilege_password_from
+    return environment.privilege if where is None else f"{environment.privilege}, password from {where}"
 
 
 def _login(user: EnvironmentUser) -> str:

@@ -12,7 +12,7 @@ from dlpx_remote.cli.output import Output
 from dlpx_remote.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from dlpx_remote.engine import Authentication, EnvironmentSpec
+    from dlpx_remote.engine import Authentication, EnvironmentSpec, SecretReference
 
 _SECRET = "env:VAR, file:PATH, command:CMD or prompt"  # noqa: S105  (the form of a reference, not a secret)
 
@@ -69,6 +69,23 @@ DirectoryOption = Annotated[
     ),
 ]
 
+PrivilegeOption = Annotated[
+    str,
+    typer.Option(
+        "--privilege",
+        metavar="WAY",
+        help="How the user becomes root there: sudo, doas, none, or command: and the words of a program.",
+    ),
+]
+PrivilegePasswordOption = Annotated[
+    str | None,
+    typer.Option(
+        "--privilege-password-from",
+        metavar="WHERE",
+        help=f"Where the password is that sudo asks for: {_SECRET}.",
+    ),
+]
+
 
 def authentication(
     *, agent: bool, key: str | None, passphrase_from: str | None, password_from: str | None
@@ -92,6 +109,17 @@ def authentication(
     )
 
 
+def privilege_password(where: str | None) -> SecretReference | None:
+    """Where sudo's password is, from the option.
+
+    Raises:
+        InvalidRequest: the reference has no known form; it is not repeated.
+    """
+    from dlpx_remote.engine import parse_secret_reference
+
+    return None if where is None else parse_secret_reference(where, "--privilege-password-from")
+
+
 def specification(
     name: str | None,
     host: str,
@@ -104,6 +132,8 @@ def specification(
     host_key: HostKey,
     fingerprint: str | None,
     directory: str | None,
+    privilege: str = "sudo",
+    privilege_password_from: str | None = None,
 ) -> EnvironmentSpec:
     """An environment as the options describe it.
 
@@ -133,4 +163,6 @@ def specification(
         host_key=host_key.value,
         fingerprint=fingerprint,
         directory=directory,
+        privilege=privilege,
+        privilege_password_from=privilege_password(privilege_password_from),
     )

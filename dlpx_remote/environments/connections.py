@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +20,7 @@ from dlpx_remote.environments.model import Environment, EnvironmentUser, HostTyp
 from dlpx_remote.environments.secrets import Secrets
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.transports.base import Connection, Deadlines
+from dlpx_remote.transports.privilege import Privilege
 from dlpx_remote.transports.ssh.network import Network
 from dlpx_remote.transports.ssh.pool import IDLE, Pool, PooledConnection
 from dlpx_remote.transports.ssh.pool_book import ConnectionsClosed
@@ -47,6 +48,8 @@ class TransportMissing(RemoteError):
 class _Known:
     """The way to one user of one environment, as it was configured when it was looked up."""
 
+    environment: Environment
+    user: EnvironmentUser
     connection: PooledConnection
     until: float
 
@@ -105,10 +108,7 @@ class Connections:
             SecretUnavailable: a secret is not where its reference says.
             TransportError: the host cannot be reached, or does not let the user in.
         """
-        known = self._known.get((environment_reference, user_reference))
-        if known is None or known.until <= time.monotonic():
-            known = self._recall(*self._lookup(environment_reference, user_reference))
-        return self._open(known, environment_reference)
+        return self._open(self._way(environment_reference, user_reference), environment_reference)
 
     def connection_named(self, find: Find, environment: str, user: str | None) -> Connection:
         """The same for names that a person gave; ``find`` is asked when they have not been used just now."""
@@ -161,6 +161,21 @@ class Connections:
                 if reference.kind == "prompt":
                     self._secrets.resolve(reference, purpose)
 
+    def privilege(self, environment_reference: str, user_reference: str) -> Privilege:
+        """How that user becomes another one on that environment.
+
+        Raises:
+            NotFound: one of the references is not known.
+        """
+        known = self._way(environment_reference, user_reference)
+        return self.privilege_of(known.environment, known.user)
+
+    def privilege_of(self, environment: Environment, user: EnvironmentUser) -> Privilege:
+        """The same for who has just looked them up."""
+        purpose = f"password of {user.name} for {environment.privilege} on {environment.name}"
+        password = self._secret(environment.privilege_password_from, purpose)
+        return replace(Privilege.parse(environment.privilege), password=password)
+
     def target(self, environment: Environment, user: EnvironmentUser) -> SshTarget:
         """What the transport needs to know to reach ``user`` on ``environment``."""
         if environment.host_type is HostType.WINDOWS:
@@ -190,12 +205,18 @@ class Connections:
             default_keys=nothing_given,
         )
 
+    def _way(self, environment_reference: str, user_reference: str) -> _Known:
+        known = self._known.get((environment_reference, user_reference))
+        if known is None or known.until <= time.monotonic():
+            known = self._recall(*self._lookup(environment_reference, user_reference))
+        return known
+
     def _recall(self, environment: Environment, user: EnvironmentUser) -> _Known:
         """Note the way to them; one that leads elsewhere than before closes what was open there."""
         key = (environment.reference, user.reference)
         connection = self._pool.connection(self.target(environment, user))
         self._warn_of(environment)
-        known = _Known(connection, time.monotonic() + TRUSTED)
+        known = _Known(environment, user, connection, time.monotonic() + TRUSTED)
         with self._lock:
             former = self._known.get(key)
             self._known[key] = known

@@ -109,6 +109,10 @@ class EnvironmentSpec:
         fingerprint: ``SHA256:…``; pins the host key and overrides the policy.
         directory: the engine's directory on the host (toolkit and scratch below it);
             None means ``.dlpx-remote`` in the user's home.
+        privilege: how a user becomes root, or another user, for what the engine itself has to do on the host
+            (mounting): ``sudo``, ``doas``, ``command:WORDS`` or ``none``.
+        privilege_password_from: where the password is that sudo asks the user for; None where it asks for
+            none.
     """
 
     name: str
@@ -121,6 +125,8 @@ class EnvironmentSpec:
     host_key: HostKeyPolicy = "strict"
     fingerprint: str | None = None
     directory: str | None = None
+    privilege: str = "sudo"
+    privilege_password_from: SecretReference | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,8 @@ class Environment:
     host_key: HostKeyPolicy = "strict"
     fingerprint: str | None = None
     directory: str | None = None
+    privilege: str = "sudo"
+    privilege_password_from: SecretReference | None = None
     facts: HostFacts | None = None
 
     @property

@@ -26,6 +26,7 @@ from dlpx_remote.environments.model import (
 )
 from dlpx_remote.environments.validation import (
     check_authentication,
+    check_privilege,
     check_spec,
     check_user,
     parse_secret_reference,
@@ -69,6 +70,8 @@ class Registry:
                 host_key=spec.host_key,
                 fingerprint=spec.fingerprint,
                 directory=spec.directory,
+                privilege=spec.privilege,
+                privilege_password_from=_text(spec.privilege_password_from),
                 made_on_host=[],
                 added=datetime.now(UTC),
             )
@@ -144,6 +147,18 @@ class Registry:
             chosen = _user(row, user)
             for known in row.users:
                 known.is_primary = known is chosen
+            session.flush()
+            return _environment(row)
+
+    def set_privilege(
+        self, environment: str, privilege: str, password_from: SecretReference | None
+    ) -> Environment:
+        """Change how users become root on an environment; see :class:`EnvironmentSpec`."""
+        check_privilege(privilege, password_from)
+        with self._store.write() as session:
+            row = _row(session, environment)
+            row.privilege = privilege
+            row.privilege_password_from = _text(password_from)
             session.flush()
             return _environment(row)
 
@@ -323,5 +338,7 @@ def _environment(row: EnvironmentRow) -> Environment:
         host_key=row.host_key,  # type: ignore[arg-type]  # checked when it was added
         fingerprint=row.fingerprint,
         directory=row.directory,
+        privilege=row.privilege,
+        privilege_password_from=_reference(row.privilege_password_from),
         facts=None if facts is None else HostFacts.of(facts),
     )

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from dlpx_remote.environments.connections import Connections
 from dlpx_remote.environments.directories import DirectoryUnusable, prepare
 from dlpx_remote.environments.model import Environment, EnvironmentUser, HostFacts, StepOutcome, TestStep
+from dlpx_remote.environments.privileges import try_privileges
+from dlpx_remote.environments.secrets import SecretUnavailable
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.transports.base import (
     AuthenticationFailed,
@@ -23,6 +25,7 @@ from dlpx_remote.transports.base import (
     ShellFacts,
     ShellUnavailable,
 )
+from dlpx_remote.transports.privilege import Privilege
 from dlpx_remote.transports.ssh.target import SshTarget, hops
 
 _PORT_TIMEOUT = 10.0
@@ -35,7 +38,7 @@ STEPS = (
     "login",
     "shell",
     "home",
-    "sudo -n mount",
+    "privileges",
     "rsync",
     "expect",
     "jq",
@@ -127,7 +130,7 @@ def try_environment(
         _reach(trial, target)
         connection = _log_in(trial, connections, environment, user)
         facts = _shell_and_home(trial, connection)
-        _sudo(trial, connection, facts)
+        _privileges(trial, connection, connections.privilege_of(environment, user))
         for step, (tool, reason, action) in _TOOLS.items():
             path = facts.tools.get(tool)
             if path:
@@ -233,28 +236,17 @@ def _shell_and_home(trial: _Trial, connection: Connection) -> ShellFacts:
     return facts
 
 
-def _sudo(trial: _Trial, connection: Connection, facts: ShellFacts) -> None:
-    name = "sudo -n mount"
-    if facts.uid == 0:
-        trial.end(name, "ok", "not needed: the user is root")
-        return
+def _privileges(trial: _Trial, connection: Connection, privilege: Privilege) -> None:
+    name = "privileges"
     try:
-        result = connection.run(_MAY_MOUNT, timeout=_COMMAND_TIMEOUT)
+        verdict = try_privileges(connection, privilege)
+    except SecretUnavailable as error:
+        trial.end(name, "failed", error.message, error.action)
     except RemoteError as error:
         trial.end(name, "failed", error.message, error.action)
         raise _Stop from None
-    words = result.stderr_text.strip().splitlines()
-    if result.exit_code == 0:
-        trial.end(name, "ok", result.stdout_text.strip())
-        return
-    who = facts.user or "the user"
-    trial.end(
-        name,
-        "warning",
-        words[-1] if words else "not allowed",
-        "Discovery works without; mounting needs this line in sudoers: "
-        f"{who} ALL=(root) NOPASSWD: /usr/bin/mount, /usr/bin/umount, /usr/bin/mkdir, /usr/bin/rmdir",
-    )
+    else:
+        trial.end(name, verdict.outcome, verdict.detail, verdict.action)
 
 
 def _directories(trial: _Trial, connection: Connection, environment: Environment) -> None:
@@ -277,15 +269,3 @@ def _skip_rest(trial: _Trial) -> None:
     for name in STEPS:
         if name not in done:
             trial.end(name, "skipped", "an earlier step failed")
-
-
-# A sudoers entry may allow mount with certain arguments only: --version is refused, but the list shows it.
-_MAY_MOUNT = """
-command -v sudo >/dev/null || { echo "sudo is not installed" >&2; exit 1; }
-if words=$(LC_ALL=C sudo -n mount --version 2>&1 </dev/null); then echo "allowed"; exit 0; fi
-if LC_ALL=C sudo -n -l 2>/dev/null </dev/null | grep -E 'NOPASSWD:.*mount' >/dev/null; then
-    echo "allowed for certain mounts"; exit 0
-fi
-printf '%s\\n' "$words" >&2
-exit 1
-"""

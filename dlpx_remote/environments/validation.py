@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dlpx_remote.environments.model import Authentication, EnvironmentSpec, SecretReference
 from dlpx_remote.errors import InvalidRequest
+from dlpx_remote.transports.privilege import Privilege
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REFERENCE_LIKE = re.compile(r"(UNIX|WINDOWS)_HOST_ENVIRONMENT-\d+")
@@ -210,6 +211,19 @@ def check_authentication(authentication: Authentication) -> None:
             raise InvalidRequest("The path of the key is empty.", "Give --key PATH, or leave it out.")
 
 
+def check_privilege(way: str, password_from: SecretReference | None) -> None:
+    """Refuse an unknown way to other privileges, and a password for what asks for none."""
+    privilege = Privilege.parse(way)
+    if password_from is None:
+        return
+    check_secret_reference(password_from, "--privilege-password-from")
+    if privilege.kind != "sudo":
+        raise InvalidRequest(
+            f"A password can be given to sudo only, not with {way}.",
+            "Leave out --privilege-password-from, or use --privilege sudo.",
+        )
+
+
 def check_spec(spec: EnvironmentSpec) -> None:
     """Every check of one environment.
 
@@ -233,3 +247,4 @@ def check_spec(spec: EnvironmentSpec) -> None:
     if spec.directory is not None:
         check_directory(spec.directory)
     check_authentication(spec.authentication)
+    check_privilege(spec.privilege, spec.privilege_password_from)

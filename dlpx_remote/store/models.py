@@ -65,6 +65,8 @@ class EnvironmentRow(Base):
     directory: Mapped[str | None] = mapped_column(Text)
     made_on_host: Mapped[list[str]] = mapped_column(JSON)
     """Directories that the engine itself made on the host, outermost first; only these are ever removed."""
+    privilege: Mapped[str] = mapped_column(Text, server_default="sudo")
+    privilege_password_from: Mapped[str | None] = mapped_column(Text)
     added: Mapped[datetime] = mapped_column(UtcDateTime)
 
     users: Mapped[list[UserRow]] = relationship(

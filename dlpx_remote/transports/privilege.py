@@ -159,8 +159,12 @@ class Privileged:
             raise self.refusal(reason, facts, arguments[0], user, result.stderr_text)
         return result
 
-    def allowed(self, program: str) -> str:
+    def allowed(self, program: str, timeout: float | None = 30.0) -> str:
         """Whether root's ``program`` may be run without arguments of harm: how far, in words.
+
+        Args:
+            program: one that knows ``--version``, which is all that is run of it.
+            timeout: seconds for each question asked of the host.
 
         Raises:
             PrivilegeRefused: not at all.
@@ -169,12 +173,15 @@ class Privileged:
         if facts.uid == 0:
             return "not needed: the user is root"
         try:
-            self.run([program, "--version"])
+            result = self.run([program, "--version"], timeout=timeout)
+            if result.exit_code != 0 and self._privilege.kind == "command":
+                # What a wrapper of the site says when it refuses is not known; that it did not work is.
+                raise self.refusal("not allowed", facts, program, "root", result.stderr_text)
         except PrivilegeRefused:
             # A rule may allow certain arguments only: --version is refused, but the list shows the rule.
             if self._privilege.kind != "sudo":
                 raise
-            rules = self._connection.run("LC_ALL=C sudo -n -l </dev/null").stdout_text
+            rules = self._connection.run("LC_ALL=C sudo -n -l </dev/null", timeout=timeout).stdout_text
             if not re.search(rf"NOPASSWD:.*\b{re.escape(program)}\b", rules):
                 raise
             return "allowed with certain arguments"
@@ -227,14 +234,8 @@ class Privileged:
         """The error for a refusal, with the exact rule that would allow it."""
         kind = self._privilege.kind
         host, login = facts.hostname or "the host", facts.user
-        path = self._path(program)
-        rule = (
-            f"permit nopass {login} as {user} cmd {path}"
-            if kind == "doas"
-            else f"{login} ALL=({user}) NOPASSWD: {path}"
-        )
-        add = f"Add this line to {'doas.conf' if kind == 'doas' else 'sudoers (visudo)'}: {rule}"
-        what = f"{login} on {host} may not run {program} as {user} by {kind}"
+        add = self.advice([program], facts, user)
+        what = f"{login} on {host} may not run {program} as {user} by {self._privilege}"
         message, action = {
             "password needed": (f"{what} without a password.", add),
             "not allowed": (f"{what}.", add),
@@ -250,6 +251,17 @@ class Privileged:
             "missing": (f"{kind} or {program} is not installed on {host}.", "Install it."),
         }[reason]
         return PrivilegeRefused(reason, message, action, said, host=host, user=login)
+
+    def advice(self, programs: Sequence[str], facts: ShellFacts, user: str = "root") -> str:
+        """What would allow ``programs``: the exact rule where it is sudo's or doas' to give."""
+        kind, login = self._privilege.kind, facts.user
+        paths = [self._path(program) for program in programs]
+        if kind == "doas":
+            rules = [f"permit nopass {login} as {user} cmd {path}" for path in paths]
+            return f"Add {'this line' if len(rules) == 1 else 'these lines'} to doas.conf: {'; '.join(rules)}"
+        if kind == "sudo":
+            return f"Add this line to sudoers (visudo): {login} ALL=({user}) NOPASSWD: {', '.join(paths)}"
+        return f"Let {self._privilege} run {', '.join(paths)} as {user} for {login}."
 
     def _path(self, program: str) -> str:
         if program.startswith("/"):

@@ -56,19 +56,25 @@ def test_an_account_without_a_shell_is_said(engine: Engine, ssh_host: SshHost) -
 
 
 class TestEnvTest:
-    def test_everything_works_for_the_user_with_sudo(self, engine: Engine, ssh_host: SshHost) -> None:
+    def test_what_sudoers_lack_is_said_for_the_user_with_some(
+        self, engine: Engine, ssh_host: SshHost
+    ) -> None:
         steps = _test(engine, ssh_host, "engine")
-        assert [name for name, step in steps.items() if step.outcome != "ok"] == ["NFS client"]
+        assert [name for name, step in steps.items() if step.outcome != "ok"] == ["privileges", "NFS client"]
         assert "nfs-common" in steps["NFS client"].action
+        assert steps["privileges"].detail == (
+            "engine may not run mkdir, rmdir as root by sudo without a password; allowed: mount, umount"
+        )
+        assert "engine ALL=(root) NOPASSWD: /usr/bin/mkdir, /usr/bin/rmdir" in steps["privileges"].action
 
     @pytest.mark.parametrize("user", ["plain", "csh", "fish", "noisy", "sleepy"])
     def test_only_sudo_is_missing_for_the_others(self, engine: Engine, ssh_host: SshHost, user: str) -> None:
         steps = _test(engine, ssh_host, user)
         assert [name for name, step in steps.items() if step.outcome != "ok"] == [
-            "sudo -n mount",
+            "privileges",
             "NFS client",
         ]
-        assert "sudoers" in steps["sudo -n mount"].action
+        assert "sudoers" in steps["privileges"].action
 
     def test_a_missing_home_stops_at_that_step(self, engine: Engine, ssh_host: SshHost) -> None:
         steps = _test(engine, ssh_host, "homeless")

@@ -37,6 +37,7 @@ def test_what_was_said_is_what_is_stored(command: CommandLine, files: Path) -> N
         *("--passphrase-from", "command:pass show key", "--password-from", "file:/run/secrets/oracle"),
         *("--jump", "me@gate.invalid:22", "--jump", "inner.invalid", "--host-key", "accept-new"),
         *("--fingerprint", "SHA256:" + "A" * 43, "--directory", "/var/opt/dlpx-remote"),
+        *("--privilege", "sudo", "--privilege-password-from", "file:/run/secrets/sudo"),
     )
 
     shown = json.loads(command("env", "show", "db1", "--output", "json").out)
@@ -45,6 +46,7 @@ def test_what_was_said_is_what_is_stored(command: CommandLine, files: Path) -> N
     assert shown["jump"] == ["me@gate.invalid:22", "inner.invalid"]
     assert (shown["host_key"], shown["fingerprint"]) == ("accept-new", "SHA256:" + "A" * 43)
     assert shown["directory"] == "/var/opt/dlpx-remote"
+    assert (shown["privilege"], shown["privilege_password_from"]) == ("sudo", "file:/run/secrets/sudo")
     [user] = shown["users"]
     assert (user["name"], user["primary"]) == ("oracle", True)
     assert user["authentication"] == {
@@ -53,6 +55,38 @@ def test_what_was_said_is_what_is_stored(command: CommandLine, files: Path) -> N
         "passphrase_from": "command:pass show key",
         "password_from": "file:/run/secrets/oracle",
     }
+
+
+def test_how_users_become_root_is_shown_and_can_be_changed(command: CommandLine) -> None:
+    command("env", "add", "db1", "--host", "db1.invalid", "--user", "oracle", "--privilege", "doas")
+    assert "becomes root by:   doas" in command("env", "show", "db1").out
+
+    changed = command("env", "privilege", "db1", "sudo", "--privilege-password-from", "env:SUDO")
+
+    assert changed.out == "Users of db1 become root by sudo, password from env:SUDO.\n"
+    assert "becomes root by:   sudo, password from env:SUDO" in command("env", "show", "db1").out
+    command("env", "privilege", "db1", "command:/opt/become {user}")
+    assert "becomes root by:   command:/opt/become {user}" in command("env", "show", "db1").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("su",), "'su' is no way to other privileges"),
+        (("doas", "--privilege-password-from", "env:SUDO"), "A password can be given to sudo only"),
+        (("sudo", "--privilege-password-from", "hunter2"), "must be a reference to where the secret is"),
+    ],
+)
+def test_a_way_to_root_that_cannot_be_is_refused(
+    arguments: tuple[str, ...], said: str, command: CommandLine
+) -> None:
+    command("env", "add", "db1", "--host", "db1.invalid", "--user", "oracle")
+
+    refused = command("env", "privilege", "db1", *arguments)
+
+    assert refused.code == 2
+    assert said in refused.err
+    assert "hunter2" not in refused.err
 
 
 def test_state_is_where_the_option_says(command: CommandLine, files: Path) -> None:
@@ -146,7 +180,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(
 
 STEPS = [
     TestStep("name resolves", "ok", "10.0.0.1"),
-    TestStep("sudo -n mount", "warning", "asks for a password", "Allow it in sudoers."),
+    TestStep("privileges", "warning", "asks for a password", "Allow it in sudoers."),
 ]
 
 
@@ -164,7 +198,7 @@ def test_the_steps_of_a_test_are_said_as_they_come(command: CommandLine, stub: S
     assert outcome.code == 0
     assert outcome.out.splitlines() == [
         "ok       name resolves                10.0.0.1",
-        "warning  sudo -n mount                asks for a password",
+        "warning  privileges                   asks for a password",
         "         Action: Allow it in sudoers.",
         "",
         "2 steps: 1 ok, 1 warning, 0 failed.",

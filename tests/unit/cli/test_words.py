@@ -50,6 +50,7 @@ def test_there_are_the_commands_that_the_documentation_names() -> None:
         "discover",
         "env add",
         "env list",
+        "env privilege",
         "env refresh",
         "env remove",
         "env show",

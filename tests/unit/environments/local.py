@@ -58,7 +58,11 @@ class LocalConnection:
             input=text.encode(),
             capture_output=True,
             cwd=self.home,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(self.home),
+                **{name: os.fsdecode(value) for name, value in (variables or {}).items()},
+            },
             check=False,
         )
         return CommandResult(done.returncode, done.stdout, done.stderr)

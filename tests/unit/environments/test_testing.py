@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dlpx_remote.environments.model import TestStep
+from dlpx_remote.environments.model import SecretReference, TestStep
+from dlpx_remote.environments.secrets import Secrets
 from dlpx_remote.environments.testing import STEPS, Trial, try_environment
 from dlpx_remote.transports.base import (
     AuthenticationFailed,
@@ -20,6 +22,7 @@ from dlpx_remote.transports.base import (
     ShellFacts,
     ShellUnavailable,
 )
+from tests.secret_scan import secret
 from tests.unit.environments.local import LocalConnection
 from tests.unit.environments.test_connections import Host, environment, make
 
@@ -48,9 +51,10 @@ FACTS = ShellFacts(
 
 
 def trial(host: Host, port: int, at: str = "127.0.0.1", **changes: Any) -> tuple[Trial, dict[str, TestStep]]:
+    secrets = changes.pop("secrets", Secrets())
     entry = environment(1, host=at, port=port, **changes)
     seen: list[TestStep] = []
-    with make(host, entry) as connections:
+    with make(host, entry, secrets=secrets) as connections:
         done = try_environment(connections, entry, entry.primary_user, seen.append)
     assert seen == list(done.steps)
     assert [step.name for step in done.steps] == list(STEPS)
@@ -176,48 +180,131 @@ def test_a_directory_that_cannot_be_used_fails_its_step_only(host: Host, port: i
 
 SUDO = """#!/bin/sh
 case "$*" in
-  "-n mount --version") {mount} ;;
+  "-n -- mkdir --version") {mkdir} ;;
+  "-n -- "*) echo "sudo: a password is required" >&2; exit 1 ;;
   "-n -l") echo "(root) NOPASSWD: {rule}" ;;
+  "-S "*) printf '%s' "$3" >&2; read -r answer; [ "$answer" = {secret} ] && exit 0
+          printf '%s' "$3" >&2; echo "sudo: no password was provided" >&2; exit 1 ;;
 esac
 """
 
 
+@pytest.fixture
+def sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Puts a sudo on PATH that does as it is told."""
+
+    def put(mkdir: str = "exit 1", rule: str = "/bin/ls", secret: str = "") -> Path:
+        binaries = tmp_path / "bin"
+        binaries.mkdir()
+        (binaries / "sudo").write_text(SUDO.format(mkdir=mkdir, rule=rule, secret=secret or "nobody"))
+        (binaries / "sudo").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{binaries}:/usr/bin:/bin")
+        return binaries / "sudo"
+
+    return put
+
+
+def with_sudo(home: Path) -> LocalConnection:
+    return LocalConnection(home, replace(FACTS, tools={**FACTS.tools, "sudo": "/usr/bin/sudo"}))
+
+
+def test_what_sudoers_lack_is_said_in_one_line_of_theirs(
+    host: Host, port: int, sudo: Callable[..., Path]
+) -> None:
+    sudo(mkdir="exit 0", rule="/usr/bin/umount /mnt/*")
+    host.local = with_sudo
+    _, steps = trial(host, port)
+    step = steps["privileges"]
+    assert (step.outcome, step.detail) == (
+        "warning",
+        "anna may not run mount, rmdir as root by sudo without a password; "
+        "allowed: umount (with certain arguments), mkdir",
+    )
+    assert "anna ALL=(root) NOPASSWD: /usr/bin/mount, /usr/bin/rmdir" in step.action
+
+
+def test_a_password_for_sudo_is_used(host: Host, port: int, sudo: Callable[..., Path]) -> None:
+    password = secret("password for sudo")
+    sudo(secret=password)
+    host.local = with_sudo
+    _, steps = trial(
+        host,
+        port,
+        secrets=Secrets(environment={"SUDO": password}),
+        privilege_password_from=SecretReference("env", "SUDO"),
+    )
+    step = steps["privileges"]
+    assert (step.outcome, step.detail) == ("ok", "by sudo: mount, umount, mkdir, rmdir")
+
+
+def test_a_password_that_sudo_refuses_is_offered_once(
+    host: Host, port: int, sudo: Callable[..., Path], tmp_path: Path
+) -> None:
+    sudo(secret="another")
+    host.local = with_sudo
+    password = secret("wrong password for sudo")
+    _, steps = trial(
+        host,
+        port,
+        secrets=Secrets(environment={"SUDO": password}),
+        privilege_password_from=SecretReference("env", "SUDO"),
+    )
+    step = steps["privileges"]
+    assert step.outcome == "warning"
+    assert "refused the password of anna" in step.detail
+    assert "not offered again" in step.action
+    assert sum("-S" in script for script in host.opened[0].scripts) == 1
+
+
+def test_a_password_for_sudo_that_is_nowhere_fails_its_step_only(
+    host: Host, port: int, sudo: Callable[..., Path]
+) -> None:
+    sudo()
+    host.local = with_sudo
+    _, steps = trial(
+        host,
+        port,
+        secrets=Secrets(environment={}),
+        privilege_password_from=SecretReference("env", "NOWHERE"),
+    )
+    assert steps["privileges"].outcome == "failed"
+    assert "password of user0 for sudo on db1" in steps["privileges"].detail
+    assert steps["toolkit directory"].outcome == "ok"
+
+
 @pytest.mark.parametrize(
-    ("mount", "rule", "outcome", "detail"),
+    ("way", "detail", "action"),
     [
-        ("exit 0", "ALL", "ok", "allowed"),
-        ("exit 1", "/usr/bin/mount -o * /mnt/*", "ok", "allowed for certain mounts"),
-        ("echo 'sudo: a password is required' >&2; exit 1", "/bin/ls", "warning", "a password is required"),
+        ("sudo", "sudo is not installed", "choose another way than sudo"),
+        ("doas", "doas is not installed", "choose another way than doas"),
+        ("none", "no way to become so is configured", "choose sudo or doas"),
+        ("command:false", "may not run mount, umount, mkdir, rmdir as root by command:false", "Let command:"),
     ],
 )
-def test_sudo_is_tried_without_a_password(
-    host: Host,
-    port: int,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    mount: str,
-    rule: str,
-    outcome: str,
-    detail: str,
+def test_each_way_to_other_privileges_says_what_is_missing(
+    host: Host, port: int, way: str, detail: str, action: str
 ) -> None:
-    binaries = tmp_path / "bin"
-    binaries.mkdir()
-    (binaries / "sudo").write_text(SUDO.format(mount=mount, rule=rule))
-    (binaries / "sudo").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{binaries}:/usr/bin:/bin")
     host.local = lambda home: LocalConnection(home, FACTS)
-    _, steps = trial(host, port)
-    assert steps["sudo -n mount"].outcome == outcome
-    assert detail in steps["sudo -n mount"].detail
-    if outcome == "warning":
-        assert "anna ALL=(root) NOPASSWD: /usr/bin/mount" in steps["sudo -n mount"].action
+    _, steps = trial(host, port, privilege=way)
+    assert steps["privileges"].outcome == "warning"
+    assert detail in steps["privileges"].detail
+    assert action in steps["privileges"].action
+
+
+def test_a_wrapper_of_the_site_that_works_is_ok(host: Host, port: int) -> None:
+    host.local = lambda home: LocalConnection(home, FACTS)
+    _, steps = trial(host, port, privilege="command:env AS={user}")
+    assert (steps["privileges"].outcome, steps["privileges"].detail) == (
+        "ok",
+        "by command:env 'AS={user}': mount, umount, mkdir, rmdir",
+    )
 
 
 def test_root_needs_no_sudo(host: Host, port: int, tmp_path: Path) -> None:
     facts = ShellFacts("root", 0, 0, str(tmp_path), "/bin/bash")
     host.local = lambda home: LocalConnection(home, facts)
     _, steps = trial(host, port)
-    assert (steps["sudo -n mount"].outcome, steps["sudo -n mount"].detail) == (
+    assert (steps["privileges"].outcome, steps["privileges"].detail) == (
         "ok",
         "not needed: the user is root",
     )

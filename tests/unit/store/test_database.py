@@ -82,6 +82,25 @@ def test_the_revision_in_the_code_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == REVISION
 
 
+def test_what_an_older_version_wrote_is_kept_and_means_what_it_meant(state: Path) -> None:
+    store = Store(state)
+    with store.write() as session:
+        row = environment_row(1)
+        row.users.append(UserRow(reference="HOST_USER-1", name="anna", is_primary=True, agent=False))
+        session.add(row)
+        session.flush()
+        for column in ("privilege", "privilege_password_from"):
+            session.execute(text(f"ALTER TABLE environments DROP COLUMN {column}"))
+        session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    store.close()
+    store = Store(state)
+    with store.read() as session:
+        (found,) = session.scalars(select(EnvironmentRow)).all()
+        assert (found.privilege, found.privilege_password_from) == ("sudo", None)
+        assert [user.name for user in found.users] == ["anna"]
+    store.close()
+
+
 def test_what_was_written_is_there_after_opening_again(state: Path) -> None:
     store = Store(state)
     with store.write() as session:
@@ -288,4 +307,5 @@ def test_no_column_can_hold_a_secret() -> None:
         "environment_users.passphrase_from",
         "environment_users.password_from",
         "environments.host_key",
+        "environments.privilege_password_from",
     }
