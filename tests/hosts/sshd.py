@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 from dlpx_remote.demo.loopback import answers, find_sshd, free_port
 
@@ -102,21 +103,26 @@ class Sshd:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> Sshd:
+    def start(self) -> Self:
         """Start, and wait until the port answers."""
         configuration = self.directory / "sshd_config"
         configuration.write_text("\n".join(self._lines()) + "\n")
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        command = [sshd_binary(), "-D", "-f", str(configuration), "-E", str(self.log)]
+        sshd = [sshd_binary(), "-D", "-f", str(configuration), "-E", str(self.log)]
         if self.quick:
-            command.append("-r")
+            sshd.append("-r")
+        command = self.command(sshd)
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         if not answers(self._process, self.address, self.port):
             said = self.log.read_text() if self.log.exists() else ""
             self.stop()
             raise RuntimeError(f"sshd did not start: {said}")
         return self
+
+    def command(self, sshd: list[str]) -> list[str]:
+        """How the server is started; it must keep the process's number."""
+        return sshd
 
     def stop(self) -> None:
         """End the server with all its sessions. Idempotent."""
@@ -132,7 +138,7 @@ class Sshd:
         """The processes that serve logins, and what runs in those."""
         return [] if self._process is None else _descendants(self._process.pid)
 
-    def __enter__(self) -> Sshd:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
@@ -160,6 +166,40 @@ class Sshd:
             lines.append("Subsystem sftp internal-sftp")
         lines += [f"HostKey {path}" for path in self.host_keys.values()]
         return lines
+
+
+class PasswordSshd(Sshd):
+    """A server whose account has a password of its own, which no other program on this machine sees.
+
+    It has its own view of ``/etc/shadow`` (a mount namespace), which only root can make.
+
+    Args:
+        directory: see :class:`Sshd`.
+        password: of the current user, for this server alone.
+        options: see :class:`Sshd`.
+    """
+
+    def __init__(self, directory: Path, password: str, options: Sequence[str] = ()) -> None:
+        if os.geteuid() != 0:
+            raise RuntimeError("A server with passwords of its own needs root: run these tests as root.")
+        super().__init__(directory, (*options, "UsePAM yes"))
+        self._shadow = directory / "shadow"
+        self._shadow.touch(0o600)
+        digest = subprocess.run(
+            ["openssl", "passwd", "-6", "-stdin"], input=password, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        others = [
+            line
+            for line in Path("/etc/shadow").read_text().splitlines()
+            if not line.startswith(f"{self.user}:")
+        ]
+        self._shadow.write_text("\n".join([*others, f"{self.user}:{digest}:20000:0:99999:7:::"]) + "\n")
+
+    def command(self, sshd: list[str]) -> list[str]:
+        """See :meth:`Sshd.command`."""
+        script = 'mount --bind "$0" /etc/shadow && exec "$@"'
+        unshare = ["unshare", "--mount", "--propagation", "private", "--"]
+        return [*unshare, "/bin/sh", "-c", script, str(self._shadow), *sshd]
 
 
 def _descendants(parent: int) -> list[int]:

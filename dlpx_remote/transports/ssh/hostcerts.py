@@ -45,6 +45,14 @@ def authority_key(certificate: SSHCertificate) -> bytes:
     return base64.b64decode(text.split()[1])
 
 
+def certified_key(certificate: SSHCertificate) -> bytes:
+    """The public key that it is for, as it goes over the wire."""
+    text = certificate.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    return base64.b64decode(text.split()[1])
+
+
 def check(certificate: SSHCertificate, name: str, key: bytes) -> None:
     """Whether a certificate, whose authority is trusted, is good for the host ``name``.
 
@@ -62,7 +70,7 @@ def check(certificate: SSHCertificate, name: str, key: bytes) -> None:
         raise CertificateRefused("is not signed by the authority that it names") from error
     if getattr(certificate, "_inner_sig_type", b"ssh-rsa") == b"ssh-rsa":
         raise CertificateRefused("is signed with SHA-1; let the authority sign it with rsa-sha2-512")
-    if _wire(certificate) != key:
+    if certified_key(certificate) != key:
         raise CertificateRefused("is for another key than the host has")
     if certificate.type is not SSHCertificateType.HOST:
         raise CertificateRefused("is for a user, not for a host")
@@ -78,13 +86,6 @@ def check(certificate: SSHCertificate, name: str, key: bytes) -> None:
     names = [principal.decode("utf-8", "replace") for principal in certificate.valid_principals]
     if not any(matches(pattern, name) for pattern in names):
         raise CertificateRefused(f"is for {', '.join(names) or 'no name at all'}, not for {name}")
-
-
-def _wire(certificate: SSHCertificate) -> bytes:
-    text = certificate.public_key().public_bytes(
-        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    )
-    return base64.b64decode(text.split()[1])
 
 
 def _when(seconds: int) -> str:

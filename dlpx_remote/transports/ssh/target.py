@@ -85,7 +85,7 @@ class Hop:
         identities_chosen: the configuration names ``identity_files``; they are not the default ones.
         identities_only: offer no key of the agent that is not among them.
         certificate_files: certificates for any of the keys, besides those that lie beside them.
-        agent: where the SSH agent listens; empty for none.
+        identity_agent: what the configuration says about where the SSH agent listens.
         hash_known_hosts: write names into files of known keys as hashes.
         revoked_host_keys: a file of keys that no host may show.
         proxy_command: a command whose standard input and output lead to the host, instead of a connection.
@@ -104,7 +104,7 @@ class Hop:
     identities_chosen: bool = False
     identities_only: bool = False
     certificate_files: tuple[Path, ...] = ()
-    agent: str = ""
+    identity_agent: str | None = None
     hash_known_hosts: bool = False
     revoked_host_keys: Path | None = None
     proxy_command: str | None = None
@@ -210,7 +210,7 @@ def _hop(
         identities_chosen=bool(identities),
         identities_only=found.on("identitiesonly"),
         certificate_files=found.paths("certificatefile"),
-        agent=_agent(found.text("identityagent")),
+        identity_agent=found.text("identityagent"),
         hash_known_hosts=found.on("hashknownhosts"),
         revoked_host_keys=revoked[0] if revoked else None,
         proxy_command=found.text("proxycommand"),
@@ -251,14 +251,3 @@ def _known_hosts(given: Path | None, user: str | None, system: str | None) -> tu
 def _default_identities() -> tuple[Path, ...]:
     folder = Path("~/.ssh").expanduser()
     return tuple(folder / name for name in ("id_ed25519", "id_ecdsa", "id_rsa"))
-
-
-def _agent(configured: str | None) -> str:
-    """Where the agent listens; empty for none (ssh_config(5), ``IdentityAgent``)."""
-    if configured is None or configured == "SSH_AUTH_SOCK":
-        return os.environ.get("SSH_AUTH_SOCK", "")
-    if configured.lower() == "none":
-        return ""
-    if configured.startswith("$"):
-        return os.environ.get(configured.strip("${}"), "")
-    return str(Path(configured).expanduser())

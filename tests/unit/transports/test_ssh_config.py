@@ -18,7 +18,6 @@ from dlpx_remote.transports.ssh.target import Hop, SshTarget, hops
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of the test's own."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     (tmp_path / ".ssh").mkdir()
     target._tell_once.cache_clear()
     return tmp_path
@@ -142,30 +141,15 @@ class TestKeys:
         monkeypatch.setattr("socket.getfqdn", never)
         assert _hop(home, "IdentityFile ~/.ssh/%n-100%%\n").identity_files == (home / ".ssh/db1-100%",)
 
-    @pytest.mark.parametrize(
-        ("value", "place"),
-        [
-            ("none", ""),
-            ("SSH_AUTH_SOCK", "/run/agent"),
-            ("$OTHER_AGENT", "/run/other"),
-            ("~/agent", "{home}/agent"),
-        ],
-    )
-    def test_the_agent_can_be_another(
-        self, value: str, place: str, home: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
-        monkeypatch.setenv("OTHER_AGENT", "/run/other")
-        assert _hop(home, "").agent == "/run/agent"
-        assert _hop(home, f"IdentityAgent {value}\n").agent == place.format(home=home)
-
     def test_the_rest(self, home: Path) -> None:
         hop = _hop(
             home,
-            "IdentitiesOnly yes\nCertificateFile ~/cert\nHashKnownHosts yes\nRevokedHostKeys ~/revoked\n"
+            "IdentityAgent ~/agent-%n\nIdentitiesOnly yes\n"
+            "CertificateFile ~/cert\nHashKnownHosts yes\nRevokedHostKeys ~/revoked\n"
             "StrictHostKeyChecking accept-new\n",
         )
         assert hop.identities_only
+        assert hop.identity_agent == "~/agent-db1"
         assert hop.hash_known_hosts
         assert hop.certificate_files == (home / "cert",)
         assert hop.revoked_host_keys == home / "revoked"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlpx_remote.errors import InvalidRequest
+from dlpx_remote.transports.ssh.agent import agent_place
 from dlpx_remote.transports.ssh.target import Hop, SshTarget, hops
 
 
@@ -152,4 +153,7 @@ def test_the_agent_is_the_one_of_now(home: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("OWN_AGENT", f"{place}-own")
         [plain] = _hops(home, "")
         [own] = _hops(home, "Host db1\n  IdentityAgent $OWN_AGENT\n")
-        assert (plain.agent, own.agent) == (place, f"{place}-own")
+        assert (agent_place(plain.identity_agent), agent_place(own.identity_agent)) == (place, f"{place}-own")
+    assert agent_place("none") == ""
+    assert agent_place("SSH_AUTH_SOCK") == "/tmp/two"
+    assert agent_place("~/agent") == str(home / "agent")
