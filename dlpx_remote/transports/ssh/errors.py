@@ -17,7 +17,7 @@ from dlpx_remote.transports.base import (
     NameNotResolved,
     TransportError,
 )
-from dlpx_remote.transports.ssh.session import SessionLost, TimeUp
+from dlpx_remote.transports.ssh.session import LoginEnded, SessionLost, TimeUp
 from dlpx_remote.transports.ssh.target import Hop
 from dlpx_remote.transports.ssh.trace import Stage
 
@@ -80,8 +80,7 @@ def _reason(error: BaseException) -> str:
 
 def _login_broke_off(error: BaseException, hop: Hop, named: str) -> ConnectFailed:
     """A host that refuses says so; a connection that is merely lost during the login may be tried again."""
-    refused = isinstance(error, paramiko.AuthenticationException)
-    if refused or (isinstance(error, SessionLost) and str(error)):
+    if isinstance(error, (paramiko.AuthenticationException, LoginEnded)):
         return AuthenticationFailed(
             f"{named} closed the connection during the login of {hop.user}{_reason(error)}.",
             "Look into the host's log; offer fewer keys if it says that there were too many failures.",

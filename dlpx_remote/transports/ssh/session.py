@@ -50,6 +50,10 @@ class _Quieter(logging.Filter):
 logging.getLogger(_LOG).addFilter(_Quieter())
 
 
+class LoginEnded(SessionLost):
+    """The host ended the session when it had credentials to judge, and said why."""
+
+
 class TimeUp(Exception):
     """A deadline passed while something waited for the peer."""
 
@@ -90,7 +94,7 @@ class _Authentication(AuthOnlyHandler):
         if self.is_authenticated():
             return AuthReply(accepted=True)
         if self._reply is None:
-            raise SessionLost(self._session.farewell)
+            raise self._session.lost()
         return self._reply
 
     def send_auth_request(
@@ -228,7 +232,12 @@ class Session(paramiko.Transport):
                 raise TimeUp
         if not self.is_active():
             error = self.get_exception()
-            raise error if error is not None else SessionLost(self.farewell)
+            raise error if error is not None else self.lost()
+
+    def lost(self) -> SessionLost:
+        """The error for a session that the host has ended."""
+        judging = self.farewell and self._service_accepted.is_set()
+        return LoginEnded(self.farewell) if judging else SessionLost(self.farewell)
 
     # authentication
 
