@@ -62,18 +62,17 @@ class Journal:
             file.writelines(json.dumps(record) + "\n" for record in records)
 
     def _read(self) -> None:
-        head, *records = _documents(self.path.read_text()) or [{}]
+        text = self.path.read_text()
+        whole = text[: text.rfind("\n") + 1]  # the last line may have been cut off
+        if whole != text:
+            self.path.write_text(whole)
+        head, *records = [json.loads(line) for line in whole.splitlines()] or [{}]
         if head.get("code") != code_under_test():
             return
         self.lengths = {(phase, direction): length for phase, direction, length in head["lengths"]}
         for record in records:
             point = Point.parse(record["point"])
             self.done[point] = Outcome(point, record["said"], record["struck"], record.get("broken", []))
-
-
-def _documents(text: str) -> list[dict[str, Any]]:
-    """Every whole line; the last may have been cut off."""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def code_under_test() -> str:

@@ -60,8 +60,8 @@ AT_ONCE = 32
 WORKING = 3
 """Points of those that do not wait: more of them would only slow each other down."""
 
-_FILE = random.Random(0).randbytes(1500)
-_OLD = b"what was there before"
+NEW = random.Random(0).randbytes(1500)
+OLD = b"what was there before"
 _WITNESSED = "begin\nend\n"
 
 
@@ -99,7 +99,7 @@ class Stage:
         self.host = host
         self.deadline = deadline
         self.source = directory / "source"
-        self.source.write_bytes(_FILE)
+        self.source.write_bytes(NEW)
         self._directory = directory
         self._ssh_config = directory / "ssh_config"
         self._ssh_config.touch()
@@ -118,8 +118,8 @@ class Stage:
         place = self._directory / f"point-{next(self._numbers)}"
         place.mkdir()
         (place / "witness").touch()
-        (place / "there").write_bytes(_OLD)
-        (place / "here").write_bytes(_OLD)
+        (place / "there").write_bytes(OLD)
+        (place / "here").write_bytes(OLD)
         return place
 
     def target(self, port: int) -> SshTarget:
@@ -374,9 +374,9 @@ def judge(played: Played) -> None:
     for step, expected in (("put", "there"), ("get", "here")):
         content = (place / expected).read_bytes()
         said = outcome.said.get(step)
-        contents = {"success": {_FILE}, "TransferFailed": {_OLD}, None: {_OLD}}.get(said, {_OLD, _FILE})
+        contents = {"success": {NEW}, "TransferFailed": {OLD}, None: {OLD}}.get(said, {OLD, NEW})
         if content not in contents:
-            what = {_FILE: "new", _OLD: "old"}.get(content, f"neither old nor new ({len(content)} bytes)")
+            what = {NEW: "new", OLD: "old"}.get(content, f"neither old nor new ({len(content)} bytes)")
             outcome.broken.append(f"{step} said {said}, but the file is {what}")
     if left := {path.name for path in place.iterdir()} - {"witness", "there", "here"}:
         outcome.broken.append(f"left behind: {', '.join(sorted(left))}")

@@ -34,6 +34,21 @@ def _docker(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.fixture
+def host(own_ssh_host: SshHost) -> Iterator[SshHost]:
+    """A host of the test's own, on which it leaves nothing but the witness."""
+    with _nothing_left(own_ssh_host):
+        yield own_ssh_host
+
+
+@contextmanager
+def _nothing_left(host: SshHost) -> Iterator[None]:
+    before = host.contents()
+    yield
+    host.root(f"rm -f {_WITNESS}")
+    assert host.left_behind(before) == []
+
+
 @contextmanager
 def _free_processes(host: SshHost, count: int) -> Iterator[None]:
     """The host can start ``count`` more processes or threads, and no more."""
@@ -52,47 +67,46 @@ class TestFullProcessTable:
 
     @pytest.mark.parametrize("free", [0, 1, 2, 3, 4, 5, 6, 8])
     def test_a_new_connection_works_or_says_what_is_wrong(
-        self, own_ssh_host: SshHost, reach: Reach, free: int
+        self, host: SshHost, reach: Reach, free: int
     ) -> None:
         script = f"echo begin >>{_WITNESS}"  # needs no process of its own
         failure: TransportError | None = None
-        with _free_processes(own_ssh_host, free):
+        with _free_processes(host, free):
             try:
                 with connect(
-                    reach(own_ssh_host), deadlines=Deadlines(connect=DEADLINE, total=DEADLINE)
+                    reach(host), deadlines=Deadlines(connect=DEADLINE, total=DEADLINE)
                 ) as connection:
                     assert connection.run(script).exit_code == 0
             except TransportError as error:
                 failure = error
-        witnessed = own_ssh_host.root(f"cat {_WITNESS} 2>/dev/null || true")
+        witnessed = host.root(f"cat {_WITNESS} 2>/dev/null || true")
         if failure is None:
             assert witnessed == "begin\n"
         else:
             assert failure.action, failure
             assert witnessed == "" or isinstance(failure, (OutcomeUnknown, CommandTimeout)), failure
-        with connect(reach(own_ssh_host)) as connection:
+        with connect(reach(host)) as connection:
             assert connection.run("echo next").stdout == b"next\n"
 
-    def test_an_open_connection_works_again_once_there_is_room(
-        self, own_ssh_host: SshHost, reach: Reach
-    ) -> None:
-        with connect(reach(own_ssh_host), deadlines=Deadlines(total=DEADLINE)) as connection:
+    def test_an_open_connection_works_again_once_there_is_room(self, host: SshHost, reach: Reach) -> None:
+        with connect(reach(host), deadlines=Deadlines(total=DEADLINE)) as connection:
             assert connection.run("echo before").stdout == b"before\n"
-            with _free_processes(own_ssh_host, 0), pytest.raises(TransportError):
+            with _free_processes(host, 0), pytest.raises(TransportError):
                 connection.run(f"echo begin >>{_WITNESS}")
-            assert own_ssh_host.root(f"cat {_WITNESS} 2>/dev/null || true") == ""
+            assert host.root(f"cat {_WITNESS} 2>/dev/null || true") == ""
             try:
                 assert connection.run("echo after").stdout == b"after\n"
             except TransportError:  # sshd itself may have given the connection up
-                with connect(reach(own_ssh_host)) as another:
+                with connect(reach(host)) as another:
                     assert another.run("echo after").stdout == b"after\n"
 
 
 @pytest.fixture
 def host_with_small_tmp(ssh_image: str, tmp_path: Path) -> Iterator[SshHost]:
     (tmp_path / "host").mkdir()
-    with ssh_host(ssh_image, tmp_path / "host", small_tmp=True) as host:
+    with ssh_host(ssh_image, tmp_path / "host", small_tmp=True) as host, _nothing_left(host):
         yield host
+        host.root("rm /tmp/kept /tmp/full")
 
 
 def test_a_full_disk_stops_a_copy_cleanly_and_no_command(
@@ -143,14 +157,14 @@ class _Sleeper:
     "way", [("restart", "--time", "30"), ("restart", "--time", "0")], ids=["orderly", "power"]
 )
 def test_a_host_that_reboots_under_a_command_leaves_its_outcome_unknown(
-    own_ssh_host: SshHost, reach: Reach, way: tuple[str, ...]
+    host: SshHost, reach: Reach, way: tuple[str, ...]
 ) -> None:
-    command = _Sleeper(own_ssh_host, reach)
-    _docker(*way, own_ssh_host.container)
+    command = _Sleeper(host, reach)
+    _docker(*way, host.container)
     command.join()
     assert isinstance(command.error, OutcomeUnknown), command.error
-    port = int(_docker("port", own_ssh_host.container, "22/tcp").splitlines()[0].rpartition(":")[2])
-    again = dataclasses.replace(reach(own_ssh_host), port=port)
+    port = int(_docker("port", host.container, "22/tcp").splitlines()[0].rpartition(":")[2])
+    again = dataclasses.replace(reach(host), port=port)
     until = time.monotonic() + 60
     while True:
         try:
@@ -163,16 +177,16 @@ def test_a_host_that_reboots_under_a_command_leaves_its_outcome_unknown(
 
 
 def test_a_host_that_freezes_under_a_command_is_given_up_and_reached_again(
-    own_ssh_host: SshHost, reach: Reach
+    host: SshHost, reach: Reach
 ) -> None:
-    with connect(reach(own_ssh_host), deadlines=Deadlines(connect=2)) as connection:
+    with connect(reach(host), deadlines=Deadlines(connect=2)) as connection:
         connection.facts()
-        _docker("pause", own_ssh_host.container)
+        _docker("pause", host.container)
         try:
             with pytest.raises((NotSent, CommandTimeout)) as caught:
                 connection.run("echo never seen", timeout=2)
             assert not getattr(caught.value, "killed", False)
         finally:
-            _docker("unpause", own_ssh_host.container)
-    with connect(reach(own_ssh_host)) as connection:
+            _docker("unpause", host.container)
+    with connect(reach(host)) as connection:
         assert connection.run("echo next").stdout == b"next\n"

@@ -21,10 +21,12 @@ from dlpx_remote.transports.base import (
     HandshakeFailed,
     NotSent,
     OutcomeUnknown,
+    TransferFailed,
     TransportError,
 )
 from dlpx_remote.transports.ssh import SshConnection, TraceEvent, connect
 from tests.hosts.faults.conftest import Reach, ServerFactory
+from tests.hosts.faults.leftovers import session_processes, wait_until_empty
 from tests.hosts.sshd import Sshd
 
 DEADLINE = 30.0
@@ -89,6 +91,26 @@ def test_a_session_that_is_killed_under_a_command_leaves_its_outcome_unknown(
     with connect(reach(server)) as connection:
         assert connection.run(f"cat {witness}").stdout.startswith(b"begin\n")
         assert connection.run(f"grep -c begin {witness}").stdout == b"1\n"
+
+
+def test_a_session_that_is_killed_under_a_transfer_leaves_the_old_file_and_nothing_beside_it(
+    server_with: ServerFactory, reach: Reach, tmp_path: Path
+) -> None:
+    server = server_with()
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "there").write_bytes(b"old")
+    (tmp_path / "source").write_bytes(bytes(1 << 26))
+    with connect(reach(server)) as connection, ThreadPoolExecutor(1) as pool:
+        copying = pool.submit(connection.put, tmp_path / "source", str(place / "there"))
+        until = time.monotonic() + DEADLINE
+        while len(list(place.iterdir())) == 1:
+            assert time.monotonic() < until
+        _kill_sessions(server)
+        with pytest.raises(TransferFailed, match="the connection was lost"):
+            copying.result(DEADLINE)
+    wait_until_empty(lambda: session_processes(server))
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == {"there": b"old"}
 
 
 def test_a_listener_that_is_killed_ends_no_command_and_refuses_the_next_connection(
