@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import queue
 import random
 import socket
-import threading
 import time
 from typing import Any
 
 from dlpx_remote.errors import RemoteError
+from dlpx_remote.transports import sockets
 from dlpx_remote.transports.base import Deadlines, HandshakeFailed
 from dlpx_remote.transports.ssh import hostkeys
 from dlpx_remote.transports.ssh.authentication import authenticate
@@ -22,16 +21,11 @@ from dlpx_remote.transports.ssh.session import Session, TimeUp
 from dlpx_remote.transports.ssh.target import Hop, SshTarget, hops
 from dlpx_remote.transports.ssh.trace import Stage, StageDetail, Trace, Tracer
 
-DEAD_PEER = 30
-"""Seconds after which a peer that acknowledges nothing is taken for dead."""
-
 MOST_DOUBTFUL_TRIES = 4
 """Where a server only closes the connection, which a busy one does, but a broken one too."""
 
 LONGEST_PAUSE = 1.0
 """Seconds, give or take half of them by chance, so that many of us do not come back at once."""
-
-_Address = tuple[Any, ...]
 
 
 class Opened:
@@ -196,66 +190,9 @@ class _Steps:
 
     def _directly(self) -> socket.socket:
         with self._stage("resolve") as detail:
-            addresses = _resolve(self._hop.host, self._hop.port, self._deadline)
+            addresses = sockets.resolve(self._hop.host, self._hop.port, self._deadline)
             detail.text = ", ".join(str(address[4][0]) for address in addresses)
         with self._stage("connect") as detail:
-            connection = _connect(addresses, self._deadline)
+            connection = sockets.connect(addresses, self._deadline)
             detail.text = str(connection.getpeername()[0])
             return connection
-
-
-def _resolve(host: str, port: int, deadline: Deadline) -> list[_Address]:
-    try:
-        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
-    except socket.gaierror:
-        pass
-    answers: queue.SimpleQueue[list[_Address] | OSError | UnicodeError] = queue.SimpleQueue()
-
-    def look_up() -> None:
-        try:
-            answers.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
-        except (OSError, UnicodeError) as error:
-            answers.put(error)
-
-    # getaddrinfo cannot be interrupted: a thread of its own may outlive the deadline, we do not.
-    threading.Thread(target=look_up, name=f"resolve {host}", daemon=True).start()
-    try:
-        answer = answers.get(timeout=deadline.remaining())
-    except queue.Empty:
-        raise TimeUp from None
-    if isinstance(answer, UnicodeError):
-        raise socket.gaierror(socket.EAI_NONAME, "it is no valid name") from answer
-    if isinstance(answer, OSError):
-        raise answer
-    return answer
-
-
-def _connect(addresses: list[_Address], deadline: Deadline) -> socket.socket:
-    """The first address that answers; a silent one may not use up the time of those after it."""
-    failure: OSError | None = None
-    for place, (family, kind, protocol, _, address) in enumerate(addresses):
-        left = deadline.remaining()
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(None if left is None else max(0.001, left / (len(addresses) - place)))
-            connection.connect(address)
-            _tune(connection)
-            return connection
-        except OSError as error:
-            connection.close()
-            failure = error
-    raise failure or socket.gaierror(socket.EAI_NONAME, "it has no address")
-
-
-def _tune(connection: socket.socket) -> None:
-    """No Nagle delay; a peer that is gone is noticed within ``DEAD_PEER``, idle or not (tcp(7))."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_KEEPIDLE", DEAD_PEER // 2),
-        ("TCP_KEEPINTVL", DEAD_PEER // 6),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", DEAD_PEER * 1000),
-    ):
-        if hasattr(socket, option):  # not every system has every one
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -1,0 +1,353 @@
+"""One command in a shell: started, given its script over stdin, listened to, ended.
+
+Not sent, sent, started, finished: :class:`Command` records how far it came, and every way it can end maps to
+one result or error. Only the whole frame, whose last part is the last Send, makes PowerShell run anything:
+whatever fails before that part left this machine has run nothing. Only a Receive is ever repeated, and only
+where the host said that nothing had come, or cannot have seen the request: an answer that was lost may have
+had output in it, and no host sends it twice (MS-WSMV 2.2.4.27).
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from dlpx_remote.transports.base import (
+    CommandResult,
+    ConnectFailed,
+    NotSent,
+    OutcomeUnknown,
+    OutputCallback,
+    ShellUnavailable,
+    StreamName,
+)
+from dlpx_remote.transports.ssh.deadline import Deadline
+from dlpx_remote.transports.winrm import soap
+from dlpx_remote.transports.winrm.bootstrap import COMMAND_LINE
+from dlpx_remote.transports.winrm.clixml import ClixmlStream
+from dlpx_remote.transports.winrm.outcomes import (
+    NOT_FOUND,
+    OPERATION_TIMEOUT,
+    OutOfTime,
+    Refused,
+    Unanswered,
+)
+from dlpx_remote.transports.winrm.wire import Wire
+
+WAIT = 20.0
+"""Seconds after which the host answers a Receive, whether anything came or not: a sign of life."""
+
+ANSWER = 20.0
+"""Seconds beyond that after which a host that says nothing is taken for lost."""
+
+LAST_ANSWER = 3.0
+"""The same where the command's own time is up then."""
+
+SHORTEST = 0.5
+"""Seconds of the shortest operation time-out that hosts take (MaxTimeoutms)."""
+
+_PAUSE = 0.1
+_NOT_READING = (NOT_FOUND, 109, 232)  # ERROR_BROKEN_PIPE, ERROR_NO_DATA: stdin is closed
+_NOISE_KEPT = 4096
+_LOST_SENDS = 3
+
+
+class TimeUp(Exception):
+    """The command's time is over; it still runs, or nobody knows."""
+
+
+class Idle(TimeUp):
+    """Nothing came for longer than allowed; the command still runs."""
+
+
+class TooMuchOutput(Exception):
+    """More came than the caller wants; the command still runs."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one command may take.
+
+    Attributes:
+        total: seconds for all of it, from now; None for no limit.
+        idle: seconds without a byte; None for no limit.
+        max_output: bytes of both streams together.
+        deadline: when ``total`` is over.
+    """
+
+    total: float | None
+    idle: float | None
+    max_output: int
+    deadline: Deadline = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "deadline", Deadline(self.total))
+
+
+class Command:
+    """A command on its way.
+
+    Args:
+        wire: to the host; the caller's for as long as the command lasts.
+        shell_id: of an open shell.
+        token: that the frame was made with.
+        where: host and user for errors.
+    """
+
+    def __init__(self, wire: Wire, shell_id: str, token: str, where: dict[str, str]) -> None:
+        self._wire = wire
+        self._where = where
+        self._start = token.encode() + b"\n"
+        self.token = token
+        self._noise = bytearray()
+        self._stdout: list[bytes] = []
+        self._stderr: list[bytes] = []
+        self._clixml = ClixmlStream()
+        self._size = 0
+        self._began = time.monotonic()
+        self._busy_since: float | None = None
+        self._unsent = 0
+        self.shell_id = shell_id
+        self.command_id = soap.new_id()
+        self.sent = False
+        self.started = False
+
+    @property
+    def stdout(self) -> bytes:
+        """What the script has written so far."""
+        return b"".join(self._stdout)
+
+    @property
+    def stderr(self) -> bytes:
+        """What the script has written so far, as text."""
+        return b"".join(self._stderr)
+
+    def begin(self, deadline: Deadline) -> None:
+        """Start PowerShell.
+
+        Raises:
+            Refused, Unanswered, ConnectFailed: nothing has run.
+        """
+        messages = self._wire.messages
+        seconds = _operation(deadline.remaining(at_most=WAIT))
+        request = messages.command(self.shell_id, self.command_id, COMMAND_LINE, seconds=seconds)
+        self.command_id = soap.read_command_id(self._wire.exchange(request, _answered(deadline)))
+
+    def send(self, frame: bytes, more: Iterable[bytes], limits: Limits) -> None:
+        """Hand over the frame, then ``more`` for the script to read, then the end of stdin.
+
+        Raises:
+            NotSent, OutcomeUnknown: the connection was lost before or after the last part was sent.
+            TimeUp: the host does not take it in time; ``sent`` says whether the script may run.
+        """
+        pieces = _pieces(frame, more)
+        piece, frame_left = next(pieces), len(frame)
+        while True:
+            following = next(pieces, None)
+            frame_left -= len(piece)
+            whole = frame_left <= 0  # with this part, the script can run
+            if not self._send(piece, whole=whole, end=following is None, limits=limits):
+                return  # it does not read any more: what it says, and its exit code, tell why
+            if following is None:
+                return
+            piece = following
+
+    def _send(self, piece: bytes, *, whole: bool, end: bool, limits: Limits) -> bool:
+        """Hand over one part; False where the process does not read any more."""
+        while True:
+            deadline = limits.deadline
+            seconds = _operation(deadline.remaining(at_most=WAIT))
+            request = self._wire.messages.send(
+                self.shell_id, self.command_id, piece, end=end, seconds=seconds
+            )
+            try:
+                self._wire.exchange(request, _answered(deadline))
+            except Refused as refused:
+                if refused.fault.code in _NOT_READING:
+                    return False
+                if refused.fault.code == OPERATION_TIMEOUT:  # it may have been taken by then
+                    self.sent = self.sent or whole
+                if not refused.fault.is_passing:
+                    self._lost(f"the host did not take it: {refused.fault.in_words}", refused)
+                self._pause(limits, refused)  # not taken: the only Send that is repeated
+                continue
+            except OutOfTime as error:
+                self.sent = self.sent or (whole and error.sent)
+                raise TimeUp from error
+            except Unanswered as error:
+                self.sent = self.sent or (whole and error.sent)
+                self._lost(error.reason, error)
+            except ConnectFailed as error:
+                self._lost(error.message.rstrip("."), error)
+            self.sent = self.sent or whole
+            self._busy_since = None
+            return True
+
+    def collect(self, limits: Limits, on_output: OutputCallback | None) -> CommandResult:
+        """Receive until the command has ended.
+
+        Raises:
+            TimeUp, TooMuchOutput: the command still runs.
+            ShellUnavailable, OutcomeUnknown: it does not, or nobody knows.
+        """
+        last_news = time.monotonic()
+        while True:
+            idle_left = None if limits.idle is None else last_news + limits.idle - time.monotonic()
+            if limits.deadline.expired:
+                raise TimeUp
+            if idle_left is not None and idle_left <= 0:
+                raise Idle
+            received = self._receive(limits, limits.deadline.remaining(at_most=idle_left))
+            if received is None:
+                continue
+            if received.pieces:
+                last_news = time.monotonic()
+            self._take(received.pieces, limits.max_output, on_output)
+            if received.exit_code is not None:
+                return self._result(received.exit_code, on_output)
+
+    def terminate(self, deadline: Deadline) -> bool:
+        """End it; True when the host says that it did, or that there is no such command."""
+        request = self._wire.messages.terminate(
+            self.shell_id, self.command_id, seconds=_operation(deadline.remaining(at_most=WAIT))
+        )
+        try:
+            self._wire.exchange(request, deadline)
+        except Refused as refused:
+            return refused.fault.code != OPERATION_TIMEOUT and not refused.fault.is_passing
+        except (Unanswered, ConnectFailed):
+            return False
+        return True
+
+    def _receive(self, limits: Limits, left: float | None) -> soap.Received | None:
+        """What came next; None where the same may be asked again."""
+        try:
+            received = self._ask(left)
+        except Refused as refused:
+            if refused.fault.code == OPERATION_TIMEOUT:
+                return None
+            if refused.fault.is_passing:
+                self._pause(limits, refused)
+                return None
+            self._lost(f"the host does not know the command any more: {refused.fault.in_words}", refused)
+        except OutOfTime as error:
+            if limits.deadline.expired:
+                raise TimeUp from error
+            self._lost("the host fell silent", error)
+        except Unanswered as error:
+            self._unsent += 1
+            if error.sent or self._unsent > _LOST_SENDS:
+                self._lost(error.reason, error)
+            return None
+        except ConnectFailed as error:
+            self._lost(error.message.rstrip("."), error)
+        self._busy_since = None
+        return received
+
+    def _ask(self, left: float | None) -> soap.Received:
+        wait = WAIT if left is None else min(WAIT, left)
+        answer = Deadline(wait + (ANSWER if wait == WAIT else LAST_ANSWER))
+        request = self._wire.messages.receive(self.shell_id, self.command_id, seconds=_operation(wait))
+        body = self._wire.exchange(request, answer)
+        try:
+            return soap.read_received(body, self.command_id)
+        except soap.NotUnderstood as error:
+            self._wire.close()
+            raise Unanswered(str(error), sent=True) from error
+
+    def _take(
+        self,
+        pieces: Iterable[tuple[StreamName, bytes]],
+        max_output: int,
+        on_output: OutputCallback | None,
+    ) -> None:
+        for name, raw in pieces:
+            data = self._output_of(raw) if name == "stdout" else self._clixml.feed(raw)
+            self._size += len(raw)
+            self._keep(name, data, on_output)
+        if self._size > max_output:
+            raise TooMuchOutput
+
+    def _output_of(self, data: bytes) -> bytes:
+        """What of ``data`` the script wrote: all that follows the token."""
+        if self.started:
+            return data
+        self._noise += data
+        before, found, output = bytes(self._noise).partition(self._start)
+        if found:
+            self.started = True
+            self._noise[:] = before
+            return output
+        return b""
+
+    def _keep(self, name: StreamName, data: bytes, on_output: OutputCallback | None) -> None:
+        if not data:
+            return
+        (self._stdout if name == "stdout" else self._stderr).append(data)
+        if on_output is not None:
+            on_output(name, data)
+
+    def _result(self, exit_code: int, on_output: OutputCallback | None) -> CommandResult:
+        self._keep("stderr", self._clixml.rest(), on_output)
+        if self.started:
+            return CommandResult(
+                exit_code=exit_code,
+                stdout=self.stdout,
+                stderr=self.stderr,
+                duration=time.monotonic() - self._began,
+            )
+        noise = (bytes(self._noise[-_NOISE_KEPT:]) + self.stderr[-_NOISE_KEPT:]).decode("utf-8", "replace")
+        words = " ".join(noise.split())
+        says = f'; the host said: "{words[:500]}"' if words else f"; it ended with exit code {exit_code}"
+        raise ShellUnavailable(
+            f"Windows PowerShell did not run the script on {self._where['host']}{says}.",
+            "powershell.exe 3.0 or newer must be on the PATH of the account, and no policy (AppLocker, "
+            "constrained language mode) may restrict it.",
+            noise,
+            **self._where,
+        )
+
+    def _pause(self, limits: Limits, refused: Refused) -> None:
+        """Before the same request is made again, which the host had no room for."""
+        self._busy_since = self._busy_since or time.monotonic()
+        if time.monotonic() - self._busy_since > WAIT + ANSWER:
+            self._lost(f"the host is busy all the time: {refused.fault.in_words}", refused)
+        if limits.deadline.expired:
+            raise TimeUp
+        time.sleep(limits.deadline.remaining(at_most=_PAUSE) or 0.0)
+
+    def _lost(self, reason: str, error: Exception) -> NoReturn:
+        if not self.sent:
+            raise NotSent(
+                f"The connection to {self._where['host']} was lost before the script was sent: {reason}.",
+                "Try again.",
+                **self._where,
+            ) from error
+        said = (self.stdout[-_NOISE_KEPT:] + self.stderr[-_NOISE_KEPT:]).decode("utf-8", "replace")
+        raise OutcomeUnknown(
+            f"The connection to {self._where['host']} was lost after the script was sent ({reason}); "
+            "it may have run, wholly, partly or not at all.",
+            "Look at the host before you run it again.",
+            said,
+            **self._where,
+        ) from error
+
+
+def _pieces(frame: bytes, more: Iterable[bytes]) -> Iterator[bytes]:
+    """What goes into one Send each; the frame's end is the end of one."""
+    for data in itertools.chain((frame,), more):
+        for start in range(0, len(data), soap.PIECE):
+            yield data[start : start + soap.PIECE]
+
+
+def _operation(seconds: float | None) -> float:
+    return max(SHORTEST, WAIT if seconds is None else seconds)
+
+
+def _answered(deadline: Deadline) -> Deadline:
+    """By when a request that the host answers at once must be answered."""
+    left = deadline.remaining(at_most=WAIT + ANSWER)
+    return Deadline(WAIT + ANSWER if left is None else left)
