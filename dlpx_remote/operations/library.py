@@ -1,4 +1,4 @@
-"""Carries out the library calls of one plugin's worker: scripts on hosts, credentials.
+"""Carries out the library calls of one plugin's worker: scripts on hosts, copying from them, credentials.
 
 Connections come from whoever knows environments, through the :class:`Connections` protocol; a call names its
 connection by references only, because plugins build connections themselves.
@@ -19,6 +19,8 @@ stable:
 ``too_large``             the call's input or output is larger than it may be
 ``outcome_unknown``       the connection was lost after the script was sent
 ``sync_failed``           a directory could not be copied, or not wholly
+``privilege_refused``     the user may not run rsync as the account that was asked for; nothing was copied
+``invalid_path``          a path of ``run_sync`` cannot be meant; nothing was copied
 ``transport_failed``      any other failure on the way to the host
 ``wrong_host_type``       PowerShell was asked of a Unix host, or bash or Expect of a Windows host
 ``no_data_set``           ``run_sync`` where there is no data set to copy into
@@ -34,9 +36,10 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from dlpx_remote.errors import RemoteError
+from dlpx_remote.errors import InvalidRequest, RemoteError
 from dlpx_remote.plugins.worker.library import LibraryCall, LibraryRefusal, LibraryReply
 from dlpx_remote.plugins.worker.limits import Limits, size_in_words
 from dlpx_remote.redaction import REDACTOR, redact
@@ -56,6 +59,7 @@ from dlpx_remote.transports.base import (
     SyncFailed,
     TransportError,
 )
+from dlpx_remote.transports.privilege import Privilege, PrivilegeRefused
 
 _LOG = logging.getLogger("dlpx_remote.library")
 _WINDOWS = "WINDOWS_"
@@ -77,6 +81,7 @@ _IDS: tuple[tuple[type[TransportError], str], ...] = (  # the first that fits co
     (CommandEnded, "timeout"),
     (OutcomeUnknown, "outcome_unknown"),
     (SyncFailed, "sync_failed"),
+    (PrivilegeRefused, "privilege_refused"),
     (TransportError, "transport_failed"),
 )
 
@@ -89,6 +94,14 @@ class Connections(Protocol):
 
         Raises:
             RemoteError: there is no such environment or user, or no connection to it.
+        """
+        ...
+
+    def privilege(self, environment_reference: str, user_reference: str) -> Privilege:
+        """How that user becomes another one on that environment.
+
+        Raises:
+            RemoteError: there is no such environment or user.
         """
         ...
 
@@ -118,11 +131,20 @@ class LibraryCalls:
     Args:
         connections: where connections come from.
         limits: how much a call may take and give.
+        data_set: the directory of the dSource's data set, which ``run_sync`` copies into; None where the
+            operation has none. It is the caller's to make and to keep.
     """
 
-    def __init__(self, connections: Connections, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        connections: Connections,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        *,
+        data_set: Path | None = None,
+    ) -> None:
         self._connections = connections
         self._limits = limits
+        self._data_set = data_set
         self._masks = contextlib.ExitStack()
         self._masked: set[bytes] = set()
         self._lock = threading.Lock()
@@ -143,11 +165,7 @@ class LibraryCalls:
         if call.function in _INTERPRETERS:
             return self._run(call, timeout)
         if call.function == "run_sync":
-            raise LibraryRefusal(
-                "failed",
-                "no_data_set",
-                f"libs.run_sync needs the data set of a dSource to copy into; {call.operation} has none.",
-            )
+            return self._sync(call, timeout)
         if call.function == "retrieve_credentials":
             return self._retrieve(call)
         if call.function == "upgrade_password":
@@ -181,6 +199,43 @@ class LibraryCalls:
         except RemoteError as error:
             raise LibraryRefusal("failed", "connection_unknown", redact(str(error))) from error
         return LibraryReply({"exit_code": result.exit_code}, (result.stdout, result.stderr))
+
+    def _sync(self, call: LibraryCall, timeout: float) -> LibraryReply:
+        if self._data_set is None:
+            raise LibraryRefusal(
+                "failed",
+                "no_data_set",
+                f"libs.run_sync needs the data set of a dSource to copy into; {call.operation} has none.",
+            )
+        _require_host_type(call, "bash")
+        source = str(call.options["source_directory"])
+        try:
+            connection = self._connections.connection(call.environment, call.user)
+            privilege = self._connections.privilege(call.environment, call.user)
+        except TransportError as error:
+            raise _refusal(call, error) from error
+        except RemoteError as error:
+            raise LibraryRefusal("failed", "connection_unknown", redact(str(error))) from error
+        try:
+            _LOG.debug("%s from %s: %s to %s", call.function, connection.address, source, self._data_set)
+            connection.sync(
+                source,
+                self._data_set,
+                rsync_user=call.options.get("rsync_user"),
+                exclude_paths=tuple(call.options.get("exclude_paths") or ()),
+                sym_links_to_follow=tuple(call.options.get("sym_links_to_follow") or ()),
+                privilege=privilege,
+                timeout=timeout,
+            )
+        except TransportError as error:
+            raise _refusal(call, error) from error
+        except InvalidRequest as error:
+            raise LibraryRefusal(
+                "failed", "invalid_path", redact(f"libs.run_sync failed: {error}")
+            ) from error
+        except RemoteError as error:
+            raise LibraryRefusal("failed", "connection_unknown", redact(str(error))) from error
+        return LibraryReply()
 
     def _require_input(self, call: LibraryCall) -> None:
         size = len(call.body) + sum(len(name) + len(value) for name, value in call.variables.items())

@@ -23,6 +23,7 @@ from dlpx_remote.plugins.worker import (
     WrongResult,
 )
 from dlpx_remote.transports.base import Connection
+from dlpx_remote.transports.privilege import Privilege
 from tests.unit.plugins.worker.support import CONNECTION, ENVIRONMENT, HEAD, OBJECT, discovering, make_plugin
 
 MOUNT = {"environment": ENVIRONMENT, "mount_path": "/mnt", "shared_path": None}
@@ -43,6 +44,9 @@ LINKED = {"direct_source": SOURCES["direct_source"], "repository": REPOSITORY, "
 
 class NoHosts:
     def connection(self, environment_reference: str, user_reference: str) -> Connection:
+        raise AssertionError("This test expects no connection.")
+
+    def privilege(self, environment_reference: str, user_reference: str) -> Privilege:
         raise AssertionError("This test expects no connection.")
 
 

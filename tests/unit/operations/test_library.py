@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import pytest
 
-from dlpx_remote.errors import NotFound
+from dlpx_remote.errors import InvalidRequest, NotFound
 from dlpx_remote.operations import Dispatcher, LibraryCalls, SuppliedCredentials
 from dlpx_remote.plugins.worker import (
     LibraryCall,
@@ -23,6 +23,7 @@ from dlpx_remote.plugins.worker import (
 from dlpx_remote.redaction import redact
 from dlpx_remote.transports import base
 from dlpx_remote.transports.base import CommandResult, ShellFacts, TransportError
+from dlpx_remote.transports.privilege import Privilege, PrivilegeRefused
 from tests.unit.plugins.worker.support import CONNECTION, HEAD, discovering, make_plugin
 
 Interpreter = Literal["bash", "expect", "powershell"]
@@ -50,6 +51,9 @@ class Host:
         self.asked.append({"environment": environment_reference, "user": user_reference})
         return self
 
+    def privilege(self, environment_reference: str, user_reference: str) -> Privilege:
+        return Privilege("doas")
+
     def facts(self) -> ShellFacts:
         return ShellFacts("ann", tools=self._tools)
 
@@ -62,7 +66,13 @@ class Host:
 
     def put(self, source: Path, destination: str, **options: Any) -> Any: ...
     def get(self, source: str, destination: Path, **options: Any) -> Any: ...
-    def sync(self, source_directory: str, destination: Path, **options: Any) -> Any: ...
+
+    def sync(self, source_directory: str, destination: Path, **options: Any) -> Any:
+        self.asked.append({"from": source_directory, "to": destination, **options})
+        answer = self._answer(source_directory)
+        if isinstance(answer, Exception):
+            raise answer
+
     def close(self) -> None: ...
 
 
@@ -239,6 +249,59 @@ def test_what_cannot_be_done_is_refused_with_the_reason(
     with pytest.raises(LibraryRefusal, match=message) as caught:
         LibraryCalls(Host()).handle(LibraryCall(function, operation, body=b"{}"), 1)
     assert (caught.value.kind, caught.value.id) == (kind, id)
+
+
+def sync_call(environment: str = "UNIX_HOST_ENVIRONMENT-1") -> LibraryCall:
+    options = {
+        "source_directory": "/data",
+        "rsync_user": "postgres",
+        "exclude_paths": ["*.log"],
+        "sym_links_to_follow": ["tablespace"],
+    }
+    return LibraryCall("run_sync", "linked.pre_snapshot", environment, "HOST_USER-1", options=options)
+
+
+def test_a_directory_is_copied_into_the_data_set_by_the_environments_privilege(tmp_path: Path) -> None:
+    host = Host()
+    LibraryCalls(host, data_set=tmp_path).handle(sync_call(), 12.5)
+    assert host.asked == [
+        {"environment": "UNIX_HOST_ENVIRONMENT-1", "user": "HOST_USER-1"},
+        {
+            "from": "/data",
+            "to": tmp_path,
+            "rsync_user": "postgres",
+            "exclude_paths": ("*.log",),
+            "sym_links_to_follow": ("tablespace",),
+            "privilege": Privilege("doas"),
+            "timeout": 12.5,
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "id"),
+    [
+        (base.SyncFailed("Not whole.", "Try again."), "sync_failed"),
+        (base.ConnectionRefused("Refused."), "host_unreachable"),
+        (PrivilegeRefused("not allowed", "Not allowed.", "Add a line."), "privilege_refused"),
+        (InvalidRequest("No such path can be."), "invalid_path"),
+    ],
+)
+def test_a_copy_that_fails_is_told_by_a_stable_id(error: Exception, id: str, tmp_path: Path) -> None:
+    with pytest.raises(LibraryRefusal, match=r"libs\.run_sync failed") as caught:
+        LibraryCalls(Host(lambda _: error), data_set=tmp_path).handle(sync_call(), 1)
+    assert (caught.value.kind, caught.value.id) == ("failed", id)
+
+
+def test_there_is_nothing_to_copy_from_a_windows_host_or_an_unknown_one(tmp_path: Path) -> None:
+    calls = LibraryCalls(Host(), data_set=tmp_path)
+    for environment, id in (
+        ("WINDOWS_HOST_ENVIRONMENT-1", "wrong_host_type"),
+        ("UNIX_HOST_ENVIRONMENT-404", "connection_unknown"),
+    ):
+        with pytest.raises(LibraryRefusal) as caught:
+            calls.handle(sync_call(environment), 1)
+        assert caught.value.id == id
 
 
 def test_credentials_are_retrieved_for_an_unmodified_supplier_only() -> None:

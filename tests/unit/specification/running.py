@@ -123,6 +123,9 @@ class NoHosts:
     def connection(self, environment_reference: str, user_reference: str) -> NoReturn:
         raise AssertionError(f"The example asked for {environment_reference} as {user_reference}.")
 
+    def privilege(self, environment_reference: str, user_reference: str) -> NoReturn:
+        raise AssertionError(f"The example asked for {environment_reference} as {user_reference}.")
+
 
 def dispatcher_for(workers: Workers, plugin: Plugin, on_log: LogCallback | None = None) -> Dispatcher:
     """What runs the plugin's operations."""
