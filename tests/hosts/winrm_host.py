@@ -40,13 +40,17 @@ class WinRMContainer:
 
 
 @contextmanager
-def winrm_container(image: str, directory: Path, *options: str) -> Iterator[WinRMContainer]:
+def winrm_container(
+    image: str, directory: Path, *options: str, decoder: Path | None = None
+) -> Iterator[WinRMContainer]:
     """A host for the ``with`` block.
 
     Args:
         image: name of the built image.
         directory: empty; the authority's certificate goes there.
         options: of the program, such as ``--certificate=expired``.
+        decoder: a Python file whose function ``decode`` says how stdin is read; it may import ``responder``
+            and the standard library.
     """
     # As for the SSH hosts: read when the library is imported.
     os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
@@ -58,6 +62,9 @@ def winrm_container(image: str, directory: Path, *options: str) -> Iterator[WinR
     container = DockerContainer(image).waiting_for(ready.with_startup_timeout(timedelta(seconds=60)))
     for port in (build.HTTP, build.HTTPS, build.CONTROL):
         container.ports[f"{port}/tcp"] = ("127.0.0.1",)  # type: ignore[assignment]  # loopback only
+    if decoder is not None:
+        container.with_volume_mapping(str(decoder), "/opt/winrm/decoder.py", "ro")
+        options = (*options, "--decoder=/opt/winrm/decoder.py:decode")
     if options:
         container.with_command(list(options))
     with container:

@@ -232,7 +232,7 @@ class Service:
             for variable in element.iterfind(f"{{{soap.SHELL}}}Environment/{{{soap.SHELL}}}Variable")
         }
         facts = soap.ShellFacts(
-            shell_id=soap.new_id(),
+            shell_id=soap.proposed(element.get("ShellId", "")),
             owner=caller.user,
             client=caller.address,
             idle_timeout=soap.seconds(request.text("IdleTimeOut"), 7200.0),
@@ -264,7 +264,7 @@ class Service:
             raise Refused(faults.SELECTOR_MISSING)
         with self._lock:
             self._expire()
-            shell = self._shells.get(request.shell_id.upper())
+            shell = self._shells.get(request.shell_id)
             if shell is None:
                 fault = faults.SHELL_NOT_FOUND
                 raise Refused(replace(fault, message=fault.message.format(shell=request.shell_id)))
@@ -278,7 +278,7 @@ class Service:
         if not command_id:
             raise Refused(faults.WRONG_PARAMETER)
         with self._lock:
-            command = shell.commands.get(command_id.upper())
+            command = shell.commands.get(soap.identifier(command_id))
         if command is None:
             raise Refused(faults.COMMAND_NOT_FOUND)
         return command
@@ -309,7 +309,7 @@ class Service:
             environment=shell.facts.environment,
             directory=shell.facts.directory,
             shell_id=shell.facts.shell_id,
-            command_id=soap.new_id(),
+            command_id=soap.proposed(line.get("CommandId", "")),
         )
         command = Command(Process(), invocation, waits=False)
         with self._lock:
@@ -408,7 +408,7 @@ class Service:
     def _signal(self, request: soap.Request, caller: Caller) -> str:
         shell = self._shell(request, caller)
         command = self._find(shell, request.find("Signal"))
-        if request.text("Code").rsplit("/", 1)[-1] not in {"terminate", "ctrl_c", "ctrl_break"}:
+        if request.text("Code").strip().rsplit("/", 1)[-1] not in {"terminate", "ctrl_c", "ctrl_break"}:
             raise Refused(faults.WRONG_PARAMETER)
         with self._lock:
             shell.commands.pop(command.invocation.command_id, None)

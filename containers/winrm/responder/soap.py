@@ -62,7 +62,7 @@ class Request:
         action: short name of the action (``Create`` …), ``Identify``, or the whole address of another one.
         message_id: as sent, such as ``uuid:…``.
         resource: the resource URI.
-        shell_id: the ``ShellId`` selector; empty for none.
+        shell_id: the ``ShellId`` selector, in our own form; empty for none.
         options: of the ``OptionSet``, names in upper case.
         timeout: seconds of ``OperationTimeout``.
         envelope: bytes that a reply may have (``MaxEnvelopeSize``).
@@ -119,7 +119,7 @@ def parse(data: bytes) -> Request:
     if not action or not message_id:
         raise Refused(HEADER_MISSING)
     selectors = {
-        selector.get("Name", ""): (selector.text or "").strip()
+        selector.get("Name", "").lower(): (selector.text or "").strip()
         for selector in header.iterfind(f"{{{WSMAN}}}SelectorSet/{{{WSMAN}}}Selector")
     }
     options = {
@@ -131,7 +131,7 @@ def parse(data: bytes) -> Request:
         action=ACTIONS.get(action, action),
         message_id=message_id,
         resource=text(WSMAN, "ResourceURI"),
-        shell_id=selectors.get("ShellId", ""),
+        shell_id=identifier(selectors.get("shellid", "")),
         options=options,
         timeout=seconds(text(WSMAN, "OperationTimeout"), DEFAULT_TIMEOUT),
         envelope=int(size) if size.isdigit() else DEFAULT_ENVELOPE,
@@ -152,6 +152,19 @@ def seconds(duration: str, default: float) -> float:
         return default
     days, hours, minutes, rest = (float(part or 0) for part in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + rest
+
+
+def identifier(text: str) -> str:
+    """An identifier in our own form: the specification's examples have ``uuid:`` before them."""
+    return text.strip().upper().removeprefix("UUID:")
+
+
+def proposed(text: str) -> str:
+    """The identifier that a client wants for something new; a fresh one where it wants none, or no GUID."""
+    try:
+        return str(uuid.UUID(identifier(text))).upper()
+    except ValueError:
+        return new_id()
 
 
 def new_id() -> str:

@@ -74,6 +74,22 @@ def test_the_certificate_can_be_a_bad_one(image: str, tmp_path: Path) -> None:
         protocol(container, "ssl").open_shell()
 
 
+def test_stdin_is_read_by_the_decoder_that_is_given(image: str, tmp_path: Path) -> None:
+    decoder = tmp_path / "backwards.py"
+    decoder.write_text(
+        "from responder import Payload\n\n\ndef decode(bootstrap, stdin):\n"
+        "    return Payload(stdin.decode()[::-1])\n"
+    )
+    decoder.chmod(0o644)
+    with winrm_container(image, tmp_path, decoder=decoder) as container:
+        container.host.when("^Get-Disk$", Reply(exit_code=3))
+        client = protocol(container, "basic")
+        shell = client.open_shell()
+        command = client.run_command(shell, "powershell", ["-"])
+        client.send_command_input(shell, command, "ksiD-teG", end=True)
+        assert client.get_command_output(shell, command)[2] == 3
+
+
 def test_it_ends_at_once_when_asked(image: str, tmp_path: Path) -> None:
     with winrm_container(image, tmp_path) as container:
         subprocess.run(["docker", "stop", "--time", "30", container.container], check=True)
