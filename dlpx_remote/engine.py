@@ -46,7 +46,9 @@ from dlpx_remote.transports.base import (
     OutcomeUnknown,
     ShellUnavailable,
 )
+from dlpx_remote.transports.ssh.figures import Figures, HostFigures, StageFigures
 from dlpx_remote.transports.ssh.pool import IDLE
+from dlpx_remote.transports.ssh.trace import Trace, TraceEvent
 from dlpx_remote.workflows.bookkeeping import Kept, forget_on_host
 from dlpx_remote.workflows.catalogue import OperationState, PluginCheck, PluginDetails, PluginSummary
 from dlpx_remote.workflows.discovery import Candidate, Discovery, OnEvent
@@ -82,8 +84,10 @@ __all__ = [
     "EnvironmentSpec",
     "EnvironmentUser",
     "Failure",
+    "Figures",
     "HomeDirectoryMissing",
     "HostFacts",
+    "HostFigures",
     "HostKeyPolicy",
     "HostType",
     "InvalidCommand",
@@ -103,8 +107,11 @@ __all__ = [
     "RemovedEnvironment",
     "SecretReference",
     "ShellUnavailable",
+    "StageFigures",
     "StepOutcome",
     "TestStep",
+    "Trace",
+    "TraceEvent",
     "Warn",
     "check_plugin",
     "discover_once",
@@ -130,6 +137,8 @@ class Engine:
         on_warning: told of what is not an error (a secret's file that others can read, host key checking
             switched off); None leaves it to the log.
         idle: seconds without use after which the connection to a host is closed; None keeps it open.
+        trace: told of every stage of every connection, command and transfer (started, complete, failed), from
+            the thread that works; :class:`Figures` is one that adds up.
     """
 
     def __init__(
@@ -140,6 +149,7 @@ class Engine:
         *,
         on_warning: Warn | None = None,
         idle: float | None = IDLE,
+        trace: Trace | None = None,
     ) -> None:
         directory = (state or default_state()).expanduser().absolute()
         self._store = Store(directory, database)
@@ -155,6 +165,7 @@ class Engine:
         self._workers = Workers()
         self._plugins = Plugins(self._store, directory / "plugins", self._workers)
         self._secrets = Secrets(prompt, self._warn)
+        self._trace = trace
         self._connections = self._new_connections()
 
     def __enter__(self) -> Self:
@@ -376,6 +387,7 @@ class Engine:
             self._secrets,
             known_hosts=self._store.directory / "known_hosts",
             on_warning=self._warn,
+            trace=self._trace,
             idle=self._idle,
         )
 
@@ -419,6 +431,7 @@ def discover_once(
     on_warning: Warn | None = None,
     parallel: int = 32,
     on_event: Callable[[DiscoveryEvent], None] | None = None,
+    trace: Trace | None = None,
 ) -> DiscoveryReport:
     """A quick look: plugins from directories against hosts, with no database and nothing kept."""
     return look_once(
@@ -428,6 +441,7 @@ def discover_once(
         on_warning=_warning(on_warning),
         parallel=parallel,
         on_event=on_event,
+        trace=trace,
     )
 
 

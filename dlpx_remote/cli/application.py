@@ -14,7 +14,7 @@ import typer
 from dlpx_remote.cli import demo, discovery, environments, plugins, scripts, source_configs
 from dlpx_remote.cli.exits import Exit, report_defect, report_error
 from dlpx_remote.cli.output import ReaderGone, say
-from dlpx_remote.cli.session import Settings, logs, settings
+from dlpx_remote.cli.session import Settings, figures, logs, settings
 from dlpx_remote.errors import RemoteError
 
 PROGRAM = "dlpx-remote"
@@ -55,7 +55,12 @@ def before_the_command(
         ),
     ] = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Log to stderr what is done; stack traces for errors.")
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Log to stderr what is done, and how long it took on each host; stack traces for errors.",
+        ),
     ] = False,
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
@@ -73,6 +78,7 @@ def before_the_command(
     chosen = settings(context)
     chosen.state, chosen.verbose = state, verbose
     context.with_resource(logs(verbose))
+    context.with_resource(figures(chosen))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

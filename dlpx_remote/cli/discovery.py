@@ -28,7 +28,7 @@ from dlpx_remote.cli.options import (
 )
 from dlpx_remote.cli.output import Output, as_json, complain, count, say, table, to_plain, warn
 from dlpx_remote.cli.progress import DiscoveryProgress
-from dlpx_remote.cli.session import ask_secret, open_engine
+from dlpx_remote.cli.session import ask_secret, open_engine, settings
 from dlpx_remote.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def discover(
                 on_warning=warn,
                 parallel=parallel,
                 on_event=progress,
+                trace=settings(context).figures,
             )
     else:
         _refuse_login_options(

@@ -19,7 +19,7 @@ from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.redaction import RedactingFilter
 
 if TYPE_CHECKING:
-    from dlpx_remote.engine import Engine
+    from dlpx_remote.engine import Engine, Figures
 
 _one_question_at_a_time = threading.Lock()
 
@@ -30,11 +30,13 @@ class Settings:
 
     Attributes:
         state: the engine's state directory; None takes the user's.
-        verbose: debug log and stack traces on stderr.
+        verbose: debug log, figures and stack traces on stderr.
+        figures: add up what happens on hosts where somebody wants to see it.
     """
 
     state: Path | None = None
     verbose: bool = False
+    figures: Figures | None = None
 
 
 def settings(context: typer.Context) -> Settings:
@@ -47,7 +49,8 @@ def open_engine(context: typer.Context) -> Engine:
     """The engine on the state that the person chose; use it as a context manager."""
     from dlpx_remote import engine
 
-    return engine.Engine(settings(context).state, prompt=ask_secret, on_warning=warn)
+    chosen = settings(context)
+    return engine.Engine(chosen.state, prompt=ask_secret, on_warning=warn, trace=chosen.figures)
 
 
 def ask_secret(question: str) -> str:
@@ -109,3 +112,19 @@ def logs(verbose: bool) -> Iterator[None]:
         root.removeHandler(handler)
         paramiko.setLevel(before[0])
         own.setLevel(before[1])
+
+
+@contextmanager
+def figures(chosen: Settings) -> Iterator[None]:
+    """When the command has ended, one line on stderr for each address that was used, if ``verbose``."""
+    if not chosen.verbose:
+        yield
+        return
+    from dlpx_remote import engine
+
+    chosen.figures = engine.Figures()
+    try:
+        yield
+    finally:
+        for host in chosen.figures.take():
+            complain(f"{host.in_words()}.")

@@ -21,10 +21,11 @@ from dlpx_remote.environments.secrets import Secrets
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.transports.base import Connection, Deadlines
 from dlpx_remote.transports.privilege import Privilege
-from dlpx_remote.transports.ssh.network import Network
+from dlpx_remote.transports.ssh.network import Network, SshNetwork
 from dlpx_remote.transports.ssh.pool import IDLE, Pool, PooledConnection
 from dlpx_remote.transports.ssh.pool_book import ConnectionsClosed
 from dlpx_remote.transports.ssh.target import SshTarget
+from dlpx_remote.transports.ssh.trace import Trace
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ class Connections:
         on_warning: takes one sentence about a host that is not checked; None means the log.
         deadlines: of each connection.
         idle: seconds without use after which a connection is closed; None keeps it open.
-        network: how to connect; None means SSH with ``deadlines``.
+        network: how to connect; None means SSH with ``deadlines`` and ``trace``.
+        trace: told of every stage of every connection and command.
     """
 
     def __init__(
@@ -77,12 +79,13 @@ class Connections:
         deadlines: Deadlines = Deadlines(),  # noqa: B008  # a frozen value
         idle: float | None = IDLE,
         network: Network | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self._lookup = lookup
         self._secrets = secrets
         self._known_hosts = known_hosts
         self._warn = on_warning or _LOG.warning
-        self._pool = Pool(network, deadlines=deadlines, idle=idle)
+        self._pool = Pool(network or SshNetwork(deadlines, trace), deadlines=deadlines, idle=idle)
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], _Known] = {}
         self._named: dict[tuple[str, str | None], _Known] = {}

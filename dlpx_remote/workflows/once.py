@@ -21,6 +21,7 @@ from dlpx_remote.transports.base import Deadlines, HostKeyUnknown
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.network import Link, SshNetwork
 from dlpx_remote.transports.ssh.target import Hop, SshTarget
+from dlpx_remote.transports.ssh.trace import Trace
 from dlpx_remote.workflows.bookkeeping import Forgotten
 from dlpx_remote.workflows.discovery import Candidate, Discovery, OnEvent
 from dlpx_remote.workflows.report import DiscoveryReport
@@ -34,6 +35,7 @@ def look_once(
     on_warning: Callable[[str], None],
     parallel: int = 32,
     on_event: OnEvent | None = None,
+    trace: Trace | None = None,
 ) -> DiscoveryReport:
     """Discover with ``plugins`` on ``hosts`` and keep nothing.
 
@@ -66,7 +68,7 @@ def look_once(
             secrets,
             known_hosts=Path(directory) / "known_hosts",
             on_warning=on_warning,
-            network=OnceNetwork(Deadlines()),
+            network=OnceNetwork(Deadlines(), trace),
         )
         kept = Forgotten()
         discovery = Discovery(
