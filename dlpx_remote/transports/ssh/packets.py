@@ -11,7 +11,7 @@ import contextlib
 import select
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import paramiko
 from cryptography.exceptions import InvalidTag
@@ -33,6 +33,8 @@ waited for nor kept."""
 
 LONGEST_LINE = 8192
 """Bytes of a line before the handshake; RFC 4253 section 4.2 allows 255 for the version."""
+
+_Heard = TypeVar("_Heard", bytes, int)
 
 
 class SessionLost(Exception):
@@ -103,28 +105,39 @@ class Packets(Packetizer):
 
     def _receive(self, most: int) -> bool:
         """Add what comes to ``_received``; False when nothing came in time."""
+        piece = self._hear(lambda: self._connection.recv(most))
+        if piece is None:
+            return False
+        self._received = self._received + piece if self._received else piece
+        return True
+
+    def _hear(self, read: Callable[[], _Heard]) -> _Heard | None:
+        """What one reading of the connection gives; None when nothing came in time.
+
+        Raises:
+            EOFError: the stream ended.
+        """
         if self._prompt:
             self._prompt -= 1
             with contextlib.suppress(OSError):  # no TCP socket
                 self._connection.setsockopt(socket.IPPROTO_TCP, _QUICK, 1)
         try:
-            piece = self._connection.recv(most)
+            heard = read()
         except TimeoutError:
             if self.closed:
                 raise EOFError from None
             self._check_keepalive()
-            return False
+            return None
         except OSError:
             if self.closed:
                 raise EOFError from None
             raise
-        if not piece:
+        if not heard:
             raise EOFError
-        self._received = self._received + piece if self._received else piece
         if self._asked:
             self._asked = False
             self._connection.settimeout(quiet(self._alive))
-        return True
+        return heard
 
     def read_message(self) -> tuple[int, Message]:
         """The next message; one that was changed on its way ends the session."""

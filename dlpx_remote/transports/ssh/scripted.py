@@ -22,7 +22,7 @@ from dlpx_remote.transports.ssh.session import Session, SessionLost, TimeUp, Wak
 
 _LOST = (paramiko.SSHException, EOFError, OSError, SessionLost)
 _PIECE = 1 << 20
-_SEND_PIECE = 32_000
+_SEND_PIECE = 1 << 18
 _NOISE_KEPT = 16_384
 
 # The script is one group, so that bash has read all of it before something in it takes over stdin.
@@ -117,7 +117,7 @@ class Scripted:
             with self._sending():
                 self._channel.settimeout(self._deadline.remaining(at_most=self._idle))
                 try:
-                    taken = self._channel.send(bytes(view[:_SEND_PIECE]))
+                    taken = self._session.send(self._channel, view[:_SEND_PIECE])
                 except TimeoutError as error:
                     raise TimeUp from error
                 except OSError as error:

@@ -1,6 +1,6 @@
 """One SSH session: paramiko's ``Transport`` with what it lacks for deadlines, idle cost and honest errors.
 
-Everything that touches a private name of paramiko is in this module and in ``packets``;
+Everything that touches a private name of paramiko is in this module, in ``packets`` and in ``bulk``;
 ``tests/unit/transports`` pins each of them, so that a release that renames one fails by name.
 """
 
@@ -19,6 +19,7 @@ import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.common import (
     MSG_SERVICE_ACCEPT,
+    cMSG_CHANNEL_DATA,
     cMSG_CHANNEL_REQUEST,
     cMSG_GLOBAL_REQUEST,
     cMSG_SERVICE_REQUEST,
@@ -27,8 +28,9 @@ from paramiko.common import (
 from paramiko.message import Message
 
 from dlpx_remote.transports.base import Deadlines
+from dlpx_remote.transports.ssh.bulk import BulkPackets, Payloads, Pieces
 from dlpx_remote.transports.ssh.deadline import Deadline
-from dlpx_remote.transports.ssh.packets import Packets, SessionLost, quiet
+from dlpx_remote.transports.ssh.packets import SessionLost, quiet
 
 __all__ = ["AuthReply", "InteractiveAnswer", "Session", "SessionLost", "TimeUp", "Wakeup"]
 
@@ -146,8 +148,8 @@ class Session(paramiko.Transport):
 
     def __init__(self, connection: socket.socket | paramiko.Channel, alive: float = Deadlines.alive) -> None:
         self._active_check_timeout = quiet(alive)
-        super().__init__(connection, packetizer_class=cast(Any, functools.partial(Packets, alive=alive)))
-        self.packets = cast(Packets, self.packetizer)
+        super().__init__(connection, packetizer_class=cast(Any, functools.partial(BulkPackets, alive=alive)))
+        self.packets = cast(BulkPackets, self.packetizer)
         self.set_log_channel(_LOG)
         self._service_asked = False
         self._service_accepted = threading.Event()
@@ -297,6 +299,38 @@ class Session(paramiko.Transport):
         self.farewell = message.get_text()
 
     # channels
+
+    def open_session(
+        self, window_size: int | None = None, max_packet_size: int | None = None, timeout: float | None = None
+    ) -> paramiko.Channel:
+        """A channel for one command. Nothing comes over it before the command is asked for."""
+        channel = super().open_session(window_size, max_packet_size, timeout)
+        with channel.lock:
+            channel.in_buffer, channel.in_stderr_buffer = cast(Any, Pieces()), cast(Any, Pieces())
+            if channel.closed or channel.eof_received:
+                channel.in_buffer.close()
+                channel.in_stderr_buffer.close()
+        return channel
+
+    def send(self, channel: paramiko.Channel, data: memoryview) -> int:
+        """Send as much of ``data`` as the host takes by now, at least one message of it; how much it was."""
+        private = cast(Any, channel)
+        with channel.lock:
+            if channel.closed:
+                raise OSError("the channel is closed")
+            first: int = private._wait_for_send_window(len(data))
+            if not first:
+                return 0
+            more = min(len(data) - first, channel.out_window_size)
+            channel.out_window_size -= more
+        most = channel.out_max_packet_size - 64
+        total = first + more
+        head = cMSG_CHANNEL_DATA + channel.remote_chanid.to_bytes(4, "big")
+        pieces = [data[start : min(start + most, total)] for start in range(0, total, most)]
+        cast(Any, self)._send_user_message(
+            Payloads([(head, len(piece).to_bytes(4, "big"), piece) for piece in pieces])
+        )
+        return total
 
     def request(self, channel: paramiko.Channel, kind: str, value: str) -> None:
         """Send an ``exec`` or ``subsystem`` request (RFC 4254 section 6.5) without waiting for the answer.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.transports.base import Deadlines, FileCopied, OutcomeUnknown, TransferFailed
 from dlpx_remote.transports.ssh import SshConnection, SshTarget, TraceEvent
+from dlpx_remote.transports.ssh.bulk import BulkPackets
 from tests.hosts.faults.proxy import Direction, Fault, Kind, Proxy
 from tests.hosts.ssh_host import SshHost
 from tests.hosts.sshd import Sshd
@@ -29,6 +31,39 @@ def test_a_file_goes_there_and_back_unchanged(size: int, connection: SshConnecti
     connection.put(tmp_path / "here", str(tmp_path / "there"), mode=0o640)
     assert (tmp_path / "there").read_bytes() == content
     assert (tmp_path / "there").stat().st_mode & 0o777 == 0o640
+    connection.get(str(tmp_path / "there"), tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("RekeyLimit 1M",),  # some twenty new keys on the way
+        ("Ciphers aes256-gcm@openssh.com",),
+        ("Ciphers aes128-ctr",),
+        ("Ciphers aes128-ctr", "MACs hmac-sha2-256-etm@openssh.com", "RekeyLimit 1M"),
+    ],
+)
+def test_bytes_pass_unchanged_whatever_the_host_can_encrypt(
+    options: Sequence[str], start_sshd: Callable[..., Sshd], open_connection: Connect, tmp_path: Path
+) -> None:
+    connection = open_connection(target_of(start_sshd(*options)))
+    content = os.urandom(20_000_000)
+    (tmp_path / "here").write_bytes(content)
+    assert connection.put(tmp_path / "here", str(tmp_path / "there")).verified
+    assert connection.get(str(tmp_path / "there"), tmp_path / "back").verified
+    assert (tmp_path / "back").read_bytes() == content
+    assert connection.run(f"cat {shlex.quote(str(tmp_path / 'there'))}").stdout == content
+
+
+def test_new_keys_that_we_ask_for_disturb_no_transfer(
+    open_connection: Connect, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BulkPackets, "REKEY_BYTES", 3_000_000)
+    connection = open_connection(target_of(sshd))
+    content = os.urandom(20_000_000)
+    (tmp_path / "here").write_bytes(content)
+    connection.put(tmp_path / "here", str(tmp_path / "there"))
     connection.get(str(tmp_path / "there"), tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == content
 

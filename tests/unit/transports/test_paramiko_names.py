@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import socket
 import threading
+from typing import Any
 
 import paramiko
 import pytest
@@ -12,6 +14,7 @@ from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.buffered_pipe import BufferedPipe
 from paramiko.packet import Packetizer
 
+from dlpx_remote.transports.ssh.bulk import Pieces
 from dlpx_remote.transports.ssh.packets import quiet
 from dlpx_remote.transports.ssh.session import Session, Wakeup
 
@@ -36,9 +39,11 @@ def test_an_idle_session_wakes_up_as_rarely_as_we_say() -> None:
         (paramiko.Transport, "_send_kex_init"),
         (paramiko.Transport, "_check_banner"),
         (paramiko.Channel, "_event_pending"),
+        (paramiko.Channel, "_wait_for_send_window"),
         (AuthOnlyHandler, "send_auth_request"),
         (AuthOnlyHandler, "_parse_userauth_failure"),
         (BufferedPipe, "set_event"),
+        (Packetizer, "_trigger_rekey"),
         (Packetizer, "read_message"),
         (paramiko.SSHConfig, "_lookup"),
         (paramiko.SSHConfig, "_does_match"),
@@ -143,3 +148,26 @@ def test_a_buffer_wakes_its_reader_on_data_and_on_its_end() -> None:
     assert not wakeup.wait(0)
     threading.Thread(target=channel.in_stderr_buffer.close).start()
     assert wakeup.wait(5)
+
+
+def test_a_packetizer_keeps_what_we_share_with_it_under_the_same_names() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        packetizer: Any = Packetizer(near)
+        assert packetizer._Packetizer__sequence_number_in == 0
+        assert packetizer._Packetizer__sequence_number_out == 0
+        with packetizer._Packetizer__write_lock, packetizer._Packetizer__write_lock:
+            """Whoever holds it may write."""
+
+
+def test_a_cipher_comes_with_what_we_need_to_use_it_ourselves() -> None:
+    for way, method in (("in", "_activate_inbound"), ("out", "_activate_outbound")):
+        source = inspect.getsource(getattr(paramiko.Transport, method))
+        for argument in ("block_engine=engine", "aead=aead", f"iv_{way}=iv_{way} if aead else None"):
+            assert argument in source
+
+
+def test_a_channel_asks_of_its_buffer_what_ours_has() -> None:
+    methods = {name for name in vars(BufferedPipe) if not name.startswith("_")} | {"__len__"}
+    assert methods <= set(vars(Pieces))
+    assert not re.search(r"in_(stderr_)?buffer\._", inspect.getsource(paramiko.channel))
