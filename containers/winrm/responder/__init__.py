@@ -16,8 +16,8 @@ stdin where the command reads stdin, else the script inside ``-EncodedCommand``,
 Whether a command reads stdin is seen from its bootstrap (``[Console]::In``, ``OpenStandardInput``,
 ``$input``) or command line (ending in ``-``), or is said by ``reads_stdin=``. Such a command gets its answer
 when a Send with ``End="true"`` has come. What stdin holds is a client's own affair: give the host a
-``decoder``, a function from the bootstrap and all of stdin to a :class:`Payload` (script and variables),
-where it is not plain UTF-8 text.
+``decoder``, a function from the bootstrap and all of stdin to a :class:`Payload` (script, variables, and what
+the bootstrap says before it runs the script), where it is not plain UTF-8 text.
 Instead of a :class:`Reply`, a rule may have a function of the :class:`Invocation` that makes one, or a
 :class:`Live` program that reads stdin while it writes (for a PowerShell that is kept open). Where no rule
 matches and ``pwsh`` is on PATH, PowerShell commands really run.

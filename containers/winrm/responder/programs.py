@@ -27,10 +27,12 @@ class Payload:
     Attributes:
         script: the script that it wants to run.
         variables: that it gives to the script.
+        said: what the client's bootstrap writes to stdout before the script begins.
     """
 
     script: str
     variables: Mapping[str, str] = field(default_factory=dict)
+    said: bytes = b""
 
 
 def plain_payload(_bootstrap: str, stdin: bytes) -> Payload:

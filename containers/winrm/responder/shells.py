@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import threading
 import time
 import xml.etree.ElementTree as ET
@@ -366,13 +367,18 @@ class Service:
             command.process.feed(data, end=end)
             if end and command.waits:
                 command.waits = False
-                self._finish_input(command)
+                with contextlib.suppress(Ended):  # it may be signalled meanwhile
+                    self._finish_input(command)
         return "<rsp:SendResponse/>"
 
     def _finish_input(self, command: Command) -> None:
         """All of stdin is there: pick the answer."""
-        stdin = command.process.stdin
-        payload = self.rules.decoder(command.invocation.bootstrap, stdin)
+        process, stdin = command.process, command.process.stdin
+        try:
+            payload = self.rules.decoder(command.invocation.bootstrap, stdin)
+        except Exception as error:
+            _fail(process, error)
+            return
         invocation = replace(
             command.invocation, stdin=stdin, script=payload.script, variables=payload.variables
         )
@@ -380,6 +386,8 @@ class Service:
         if answer is None and self._real_powershell and is_powershell(invocation.command_line):
             program = powershell.installed()
             answer = powershell.live(program) if program else None
+        if not isinstance(answer, Live):
+            process.write(payload.said)
         _run(answer if answer is not None else UNKNOWN, command, invocation)
 
     # 3.1.4.14 Receive
@@ -445,11 +453,21 @@ def _run(answer: Answer, command: Command, invocation: Invocation) -> None:
         run = answer.run
         _in_thread(lambda: process.finish(run(invocation, process)), process)
         return
-    reply: Reply = answer if isinstance(answer, Reply) else answer(invocation)
+    try:
+        reply = answer if isinstance(answer, Reply) else answer(invocation)
+    except Exception as error:
+        _fail(process, error)
+        return
     if plays_at_once(reply):
         play(reply, process)
     else:
         _in_thread(lambda: play(reply, process), process)
+
+
+def _fail(process: Process, error: Exception) -> None:
+    """What a test gave the host has failed: its client must see that, and not wait."""
+    process.write(f"What the test gave its host failed: {error!r}\r\n", "stderr")
+    process.finish(1)
 
 
 def _in_thread(work: Callable[[], None], process: Process) -> None:
@@ -459,8 +477,6 @@ def _in_thread(work: Callable[[], None], process: Process) -> None:
         except Ended:
             pass
         except Exception as error:
-            # A program of a test that fails must not leave its client waiting.
-            process.write(f"The program of the test host failed: {error!r}\r\n", "stderr")
-            process.finish(1)
+            _fail(process, error)
 
     threading.Thread(target=run, name="winrm command", daemon=True).start()

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import requests
@@ -14,6 +14,9 @@ from winrm.protocol import Protocol
 
 from containers.winrm import build
 from containers.winrm.responder import Reply
+from dlpx_remote.transports.winrm import WinrmTarget, connect
+from dlpx_remote.transports.winrm.bootstrap import frame, read_frame
+from tests.hosts.containers.frame import decode
 from tests.hosts.docker_engine import DockerEngine
 from tests.hosts.winrm_host import WinRMContainer, winrm_container
 
@@ -26,6 +29,16 @@ def image(engine_of_docker: DockerEngine) -> str:
 @pytest.fixture(scope="module")
 def container(image: str) -> Iterator[WinRMContainer]:
     with tempfile.TemporaryDirectory() as directory, winrm_container(image, Path(directory)) as container:
+        yield container
+
+
+@pytest.fixture(scope="module")
+def framed(image: str) -> Iterator[WinRMContainer]:
+    """A host that reads what our transport sends."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        winrm_container(image, Path(directory), decoder=Path(__file__).with_name("frame.py")) as container,
+    ):
         yield container
 
 
@@ -88,6 +101,35 @@ def test_stdin_is_read_by_the_decoder_that_is_given(image: str, tmp_path: Path) 
         command = client.run_command(shell, "powershell", ["-"])
         client.send_command_input(shell, command, "ksiD-teG", end=True)
         assert client.get_command_output(shell, command)[2] == 3
+
+
+@pytest.mark.parametrize(("scheme", "login"), [("http", "ntlm"), ("https", "basic"), ("https", "ntlm")])
+def test_our_transport_runs_scripts_in_a_container(
+    framed: WinRMContainer, scheme: Literal["http", "https"], login: Literal["basic", "ntlm"]
+) -> None:
+    framed.host.when("^Get-Disk$", Reply(stdout="Ä:\r\n", stderr="no", exit_code=5))
+    target = WinrmTarget(
+        host=framed.address,
+        user=framed.user,
+        scheme=scheme,
+        port=framed.https if scheme == "https" else framed.http,
+        authentication=login,
+        password=lambda: framed.password,
+        ca_file=framed.authority if scheme == "https" else None,
+    )
+    with connect(target) as connection:
+        result = connection.run("Get-Disk", interpreter="powershell", variables={"A": "b"})
+    assert (result.stdout, result.stderr, result.exit_code) == (b"\xc3\x84:\r\n", b"no", 5)
+    counts = framed.host.counts
+    assert (counts.shells_open, counts.commands_open) == (0, 0)
+
+
+def test_the_decoder_for_containers_reads_frames_as_the_transport_does() -> None:
+    sent = frame("token", b"'x'\n" * 50_000, {"A": b"b", "C": b""})
+    token, script, variables = read_frame(sent)
+    decoded = decode("", sent)
+    assert (decoded.script.encode(), decoded.said) == (script, f"{token}\n".encode())
+    assert decoded.variables == {name: value.decode() for name, value in variables.items()}
 
 
 def test_it_ends_at_once_when_asked(image: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from winrm.exceptions import WinRMOperationTimeoutError, WSManFaultError
@@ -78,6 +79,27 @@ def test_a_live_program_that_fails_does_not_keep_its_client_waiting(host: WinRMH
     out, err, code = client.run("x")
     assert (out, code) == (b"", 1)
     assert b"lost" in err
+
+
+def test_a_decoder_or_answer_that_fails_does_not_keep_its_client_waiting(
+    host: WinRMHost, client: Client
+) -> None:
+    def fail(*_: object) -> Any:
+        raise RuntimeError("lost")
+
+    host.when("^x$", fail)
+    assert client.run("x")[1:] == (b"What the test gave its host failed: RuntimeError('lost')\r\n", 1)
+    host.rules.decoder = fail
+    assert client.run("powershell", "-", stdin=b"x")[2] == 1
+
+
+def test_what_a_bootstrap_says_comes_before_the_output(host: WinRMHost, client: Client) -> None:
+    host.rules.decoder = lambda _bootstrap, stdin: Payload(stdin.decode(), said=b"begun\n")
+    host.when("^x$", Reply(stdout="out", exit_code=2))
+    assert client.run("powershell", "-", stdin=b"x") == (b"begun\nout", b"", 2)
+    out, err, code = client.run("powershell", "-", stdin=b"y")
+    assert (out, code) == (b"begun\n", 9009)
+    assert b"no rule" in err
 
 
 def test_output_comes_in_chunks_and_the_end_apart(host: WinRMHost, client: Client) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +126,29 @@ def test_both_ports_are_one_host(authority: Authority, trusted: str, password: s
         plain.shell = secure.shell
         assert plain.run("hostname")[2] == 0
         assert (host.counts.connections, host.counts.shells_open) == (2, 2)
+
+
+def test_connections_over_tls_can_be_cut(authority: Authority, trusted: str, password: str) -> None:
+    with WinRMHost({USER: password}, tls=authority.server()) as host:
+        client = Client(host, password, "ssl", ca_trust_path=trusted)
+        host.cut_connections()
+        assert client.run("hostname")[2] == 0  # urllib3 connects again
+        assert host.counts.connections == 2
+
+
+def test_a_host_ends_while_clients_say_nothing(authority: Authority, password: str) -> None:
+    before = set(threading.enumerate())
+    with WinRMHost({USER: password}, tls=authority.server(), plain_too=True) as host:
+        silent = [socket.create_connection((host.address, port)) for port in (host.port, host.plain_port)]
+        while host.counts.connections_open < 2:
+            time.sleep(0.001)
+    for connection in silent:
+        assert connection.recv(1) == b""
+        connection.close()
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in left)
 
 
 def test_http_on_the_port_of_https_ends_the_connection(authority: Authority, password: str) -> None:
