@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from pypsrp.shell import Process, SignalCode, WinRS
 from pypsrp.wsman import WSMan
-from winrm.exceptions import InvalidCredentialsError
+from winrm.exceptions import InvalidCredentialsError, WinRMTransportError
 
 from containers.winrm.responder import Settings, WinRMHost
 from tests.secret_scan import secret
@@ -69,3 +71,30 @@ def test_basic_is_not_offered_over_http_where_plain_messages_are_refused(passwor
 def test_records_hold_no_credentials(host: WinRMHost, password: str) -> None:
     Client(host, password, "basic").run("hostname")
     assert {exchange.request_headers["authorization"] for exchange in host.exchanges} == {"Basic"}
+
+
+def test_a_message_sealed_for_another_connection_is_refused(host: WinRMHost, password: str) -> None:
+    client = Client(host, password, "ntlm")
+    host.cut_connections()
+    with pytest.raises(WinRMTransportError) as raised:
+        client.start("hostname")  # pywinrm logs in anew, and sends what it has sealed for the old login
+    assert raised.value.code == 400
+    assert (host.counts.connections, host.counts.commands) == (2, 0)
+
+
+def test_many_clients_at_once_are_counted_exactly(host: WinRMHost, password: str) -> None:
+    def work(scheme: str) -> list[int]:
+        client = Client(host, password, scheme)
+        codes = [client.run("exit", "3")[2] for _ in range(10)]
+        client.close()
+        return codes
+
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(pool.map(work, ["basic", "ntlm"] * 4))
+    assert codes == [[3] * 10] * 8
+    counts = host.counts
+    assert (counts.shells, counts.shells_open, counts.commands, counts.commands_open) == (8, 0, 80, 0)
+    assert counts.connections == 8
+    assert (
+        counts.requests == sum(counts.actions.values()) + counts.unauthorized + 4
+    )  # the empty first messages
