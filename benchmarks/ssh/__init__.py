@@ -18,7 +18,7 @@ from benchmarks.records import Record, judge
 from benchmarks.ssh.contestant import Contestant, ContestantFailed
 from benchmarks.ssh.delay import delayed
 from benchmarks.ssh.hosts import Host, Servers
-from benchmarks.ssh.measures import BULK, FLEET, ROUND_TRIP, START_UP, TRIALS, Trial
+from benchmarks.ssh.measures import BULK, FLEET, REACHABLE, ROUND_TRIP, START_UP, TRIALS, Trial
 
 MEASURES = [measure.name for trial in TRIALS for measure in trial.measures]
 
@@ -59,6 +59,11 @@ class Places:
     def fleet(self) -> list[Host]:
         """Many hosts."""
         return self._servers.fleet(FLEET)
+
+    @cached_property
+    def hundred(self) -> list[Host]:
+        """Those of a hundred that answer; whoever works on them adds the dead ones."""
+        return self._servers.fleet(REACHABLE)
 
     @cached_property
     def file(self) -> Path:
@@ -148,8 +153,8 @@ def _take(
 
 
 def _request(trial: Trial, places: Places) -> dict[str, Any]:
-    if trial.place == "fleet":
-        return {**trial.ask, "hosts": [asdict(host) for host in places.fleet]}
+    if trial.place in ("fleet", "hundred"):
+        return {**trial.ask, "hosts": [asdict(host) for host in getattr(places, trial.place)]}
     return {**trial.ask, "host": asdict(getattr(places, trial.place))}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from benchmarks.records import Target
+from dlpx_remote.transports.base import Deadlines
 
 ROUND_TRIP = 0.05
 """Seconds of the long way."""
@@ -17,6 +18,9 @@ START_UP = 0.1
 FLEET = 500
 """Hosts."""
 
+REACHABLE = 95
+"""Hosts of the hundred that answer; five do not, each in its own way."""
+
 BULK = 200_000_000
 """Bytes of the big file."""
 
@@ -25,7 +29,7 @@ IN_FLIGHT = 300
 
 IDLE_SECONDS = 20.0
 
-Place = Literal["plain", "far", "slow", "fleet"]
+Place = Literal["plain", "far", "slow", "fleet", "hundred"]
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,22 @@ TRIALS: Sequence[Trial] = (
                 lambda share: share * 100,
                 (Target("at most", 0.5, kind="value"),),
                 value="share",
+            ),
+        ),
+    ),
+    Trial(
+        ask={"measure": "discovery"},
+        place="hundred",
+        contestants=("engine",),
+        rounds=3,
+        fresh=True,
+        measures=(
+            Measure(
+                "discover",
+                "discover on 100 hosts, five of them dead",
+                "s",
+                lambda seconds: seconds,
+                (Target("at most", Deadlines.connect * 1.1, kind="value"),),
             ),
         ),
     ),

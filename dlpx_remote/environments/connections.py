@@ -156,7 +156,7 @@ class Connections:
 
         And load what connects, or many threads would wait for it at once.
         """
-        import dlpx_remote.transports.ssh  # noqa: F401
+        import dlpx_remote.transports.ssh.connection  # noqa: F401
 
         for environment in environments:
             user = environment.primary_user

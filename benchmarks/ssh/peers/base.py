@@ -65,6 +65,7 @@ class Peer:
             "in_flight": self.in_flight,
             "fleet": self.fleet,
             "idle": self.idle,
+            "discovery": self.discovery,
             "stdout": self.stdout,
             "put": self.put,
             "get": self.get,
@@ -90,6 +91,10 @@ class Peer:
 
     def idle(self, hosts: Sequence[Host], seconds: float) -> dict[str, float]:
         """Hold open connections. ``share``: processor time of this process ÷ wall clock."""
+        raise NotImplementedError
+
+    def discovery(self, hosts: Sequence[Host]) -> dict[str, float]:
+        """Have a plugin look at all, and at some that cannot be reached. ``seconds``: all of it."""
         raise NotImplementedError
 
     def stdout(self, host: Host, source: str, size: int) -> dict[str, float]:
