@@ -42,14 +42,14 @@ from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.trace import Trace, Tracer
 from dlpx_remote.transports.winrm import bootstrap, facts, files
 from dlpx_remote.transports.winrm.commands import Command, Idle, Limits, TimeUp, TooMuchOutput
-from dlpx_remote.transports.winrm.errors import access_denied
+from dlpx_remote.transports.winrm.errors import access_denied, no_winrm
 from dlpx_remote.transports.winrm.line import tls_context
 from dlpx_remote.transports.winrm.outcomes import (
     ACCESS_DENIED,
-    BUSY,
     NOT_FOUND,
     OutOfTime,
     Refused,
+    Strange,
     Unanswered,
 )
 from dlpx_remote.transports.winrm.shells import Debt, Shell, Shells, Wires, WiresClosed
@@ -64,6 +64,9 @@ FACTS_WITHIN = 60.0
 
 ENDING = 5.0
 """Seconds for ending a command or a shell on the host: a caller out of time waits for it."""
+
+ENDING_LOGIN = 2.0
+"""The same after a login that failed: most often there is no host, and nothing to end."""
 
 BUSY_FOR = 10.0
 """Seconds for which a host that is busy is asked again to start a command."""
@@ -168,7 +171,7 @@ class WinrmConnection:
                 self._shells.leave(shell, started=False)
         except BaseException:
             if self._shells.owing:
-                self._shells.settle(wire, Deadline(ENDING))
+                self._shells.settle(wire, Deadline(ENDING_LOGIN))
             wire.close()
             self._closing.set()
             raise
@@ -331,10 +334,11 @@ class WinrmConnection:
                 return command, shell
             except Refused as refused:
                 self._shells.leave(shell, started=False)
-                if refused.fault.is_quota and (self._wires.learn() or not alone):
+                fault = refused.fault
+                if fault.is_quota and not fault.is_hurry and (self._wires.learn() or not alone):
                     raise _NoRoom from refused
                 self._help(refused, shell, renewed=renewed, busy_until=busy_until)
-                renewed = renewed or refused.fault.code != BUSY
+                renewed = renewed or not fault.is_hurry
             except Unanswered as error:
                 # PowerShell may wait there for its script: end it with its shell.
                 self._shells.retire(shell)
@@ -361,10 +365,10 @@ class WinrmConnection:
         fault = refused.fault
         if fault.code == NOT_FOUND and not renewed:
             self._shells.forget(shell)
+        elif fault.is_hurry and time.monotonic() < busy_until:
+            time.sleep(_PAUSE)
         elif fault.is_quota and shell.started > 0 and not renewed:
             self._shells.exhausted(shell)
-        elif fault.code == BUSY and time.monotonic() < busy_until:
-            time.sleep(_PAUSE)
         else:
             raise self._no_session(refused, "start a command") from refused
 
@@ -387,6 +391,8 @@ class WinrmConnection:
                 **self._where,
             ) from error
         except Unanswered as error:
+            if isinstance(error, Strange) and not wire.proven:
+                raise no_winrm(self._target, error.reason) from error
             raise LoginLost(
                 f"The connection to {self._target.host} was lost while a shell was opened for "
                 f"{self._target.user}: {error.reason}.",

@@ -110,8 +110,8 @@ class Transfer:
                 "Leave it out; it belongs to the account that logs in.",
             )
         what = f"{source} could not be copied to {self._where['host']}:{destination}"
-        with self._failing(what), _regular(source) as local:
-            reading = _Reading(local)
+        reading = _Reading()
+        with self._failing(what, lambda: reading.sealed), _regular(source) as reading.local:
             result = self._execute(PUT, destination, reading.pieces(), None)
             if result.exit_code != 0:
                 raise self._refused(what, result)
@@ -125,7 +125,7 @@ class Transfer:
         """``source`` on the host to the local ``destination``; as ``Connection.get``."""
         _check(source)
         what = f"{self._where['host']}:{source} could not be copied to {destination}"
-        with self._failing(what, reading=True), _beside(destination) as (local, temporary):
+        with self._failing(what, lambda: False), _beside(destination) as (local, temporary):
             digest = hashlib.sha256()
 
             def take(name: StreamName, piece: bytes) -> None:
@@ -155,16 +155,16 @@ class Transfer:
         return self._run(Invocation(script.encode(), self._limits, variables, stdin), on_output)
 
     @contextlib.contextmanager
-    def _failing(self, what: str, *, reading: bool = False) -> Iterator[None]:
-        """Make every failure one of the contract's."""
+    def _failing(self, what: str, sealed: Callable[[], bool]) -> Iterator[None]:
+        """Make every failure one of the contract's; what is not ``sealed`` has changed nothing there."""
         try:
             yield
         except OutcomeUnknown as error:
-            if reading:
+            if not sealed():
                 raise TransferFailed(f"{what}: {error.message}", "Try again.", **self._where) from error
             raise
         except CommandEnded as error:
-            if reading or error.killed:
+            if error.killed or not sealed():
                 raise TransferFailed(f"{what}: {error.message}", error.action, **self._where) from error
             raise OutcomeUnknown(
                 f"{what}, or it was: {error.message}",
@@ -196,14 +196,20 @@ class Transfer:
 class _Reading:
     """A local file on its way, line by line, and what is known of it afterwards."""
 
-    def __init__(self, local: BinaryIO) -> None:
-        self._local = local
+    local: BinaryIO
+
+    def __init__(self) -> None:
         self.size = 0
         self.sum = ""
 
+    @property
+    def sealed(self) -> bool:
+        """The host may have all of it."""
+        return bool(self.sum)
+
     def pieces(self) -> Iterator[bytes]:
         digest = hashlib.sha256()
-        while piece := self._local.read(PIECE):
+        while piece := self.local.read(PIECE):
             digest.update(piece)
             self.size += len(piece)
             yield base64.b64encode(piece) + b"\n"

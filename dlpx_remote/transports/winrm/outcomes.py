@@ -16,10 +16,11 @@ NOT_FOUND = 2150858843
 
 ACCESS_DENIED = 5
 ENVELOPE_TOO_LARGE = (2150858824, 2150858846)
+_HURRY = 2150859175  # 0x803381A7: too many requests in a time
 QUOTAS = (
     2150859173,  # 0x803381A5: shells
     2150859174,  # 0x803381A6: operations
-    2150859175,  # 0x803381A7: requests in a time
+    _HURRY,
     2150859241,  # 0x803381E9: commands in a shell
 )
 """Faults that say that one user has too much of something open."""
@@ -48,6 +49,11 @@ class Fault:
     def is_quota(self) -> bool:
         """One user has too much open, or asks too often."""
         return self.code in QUOTAS or self.subcode == "QuotaLimit"  # some come without a code
+
+    @property
+    def is_hurry(self) -> bool:
+        """The host wants to be left alone for a moment; nothing needs to be ended for that."""
+        return self.code in (BUSY, _HURRY)
 
     @property
     def is_passing(self) -> bool:
@@ -89,6 +95,10 @@ class Unanswered(Exception):
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
+
+
+class Strange(Unanswered):
+    """Something answered, but not as WinRM does; where it never did, it is none."""
 
 
 class OutOfTime(Unanswered):

@@ -9,6 +9,7 @@ and the next exchange begins with a new one.
 
 from __future__ import annotations
 
+import http.client
 import ssl
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -36,10 +37,16 @@ from dlpx_remote.transports.winrm.errors import (
     certificate_refused,
     kerberos_missing,
     login_refused,
-    no_winrm,
 )
 from dlpx_remote.transports.winrm.line import Line
-from dlpx_remote.transports.winrm.outcomes import OPERATION_TIMEOUT, Fault, OutOfTime, Refused, Unanswered
+from dlpx_remote.transports.winrm.outcomes import (
+    OPERATION_TIMEOUT,
+    Fault,
+    OutOfTime,
+    Refused,
+    Strange,
+    Unanswered,
+)
 from dlpx_remote.transports.winrm.soap import Messages, NotUnderstood, Request
 from dlpx_remote.transports.winrm.target import WinrmTarget
 
@@ -85,16 +92,28 @@ class Wire:
         left = Deadline(deadline.remaining(at_most=LONGEST))
         if left.expired:
             raise OutOfTime("the time was up", sent=False)
-        with self._line.watched(left):
+        used_before = self._protocol is not None and self._line.is_open
+        try:
+            return self._exchange(request, left)
+        except Unanswered as error:
+            # The host ended a connection that it had not used for long, just now: it has seen nothing.
+            if error.sent or not used_before or left.expired:
+                raise
+        return self._exchange(request, left)
+
+    def _exchange(self, request: Request, deadline: Deadline) -> ET.Element:
+        with self._line.watched(deadline):
             try:
-                body = soap.read_reply(self._send(request, left), request)
+                body = soap.read_reply(self._send(request, deadline), request)
             except Refused as refused:
                 self.proven = True
                 self._check_fault(refused, request)
                 raise
             except NotUnderstood as error:
                 self.close()
-                raise self._strange(str(error)) from error
+                if self._line.overdue:  # it was cut off by ourselves
+                    raise OutOfTime("the time was up", sent=True) from error
+                raise Strange(str(error), sent=True) from error
             except BaseException:
                 self.close()
                 raise
@@ -130,6 +149,10 @@ class Wire:
             raise Refused(_fault(error), error.response) from error
         except WinRMTransportError as error:
             raise self._status(error.code) from error
+        except _Forgotten as error:
+            if self._adapter.fresh:
+                raise login_refused(self._target, self._adapter.challenges, self._adapter.date) from error
+            raise Unanswered("the host has forgotten the login", sent=False) from error
         except InvalidCredentialsError as error:
             raise login_refused(self._target, self._adapter.challenges, self._adapter.date) from error
         except Exception as error:
@@ -162,19 +185,14 @@ class Wire:
             soap.check_relation(ET.fromstring(refused.response), request)  # noqa: S314
         except (ET.ParseError, ValueError, NotUnderstood) as error:
             self.close()
-            raise self._strange(str(error)) from error
+            raise Strange(str(error), sent=True) from error
 
     def _status(self, status: int) -> Exception:
         """An HTTP status that is an error, without a fault."""
         words = f"it answered with the HTTP status {status}"
-        if not self.proven:
-            return no_winrm(self._target, words)
-        if 400 <= status < 500:  # not carried out (RFC 9110, section 15.5)
+        if self.proven and 400 <= status < 500:  # not carried out (RFC 9110, section 15.5)
             return Refused(Fault(None, words, status))
-        return Unanswered(words, sent=True)
-
-    def _strange(self, words: str) -> Exception:
-        return Unanswered(words, sent=True) if self.proven else no_winrm(self._target, words)
+        return Strange(words, sent=True)
 
     def _failed(self, error: Exception) -> Exception:
         line, target = self._line, self._target
@@ -184,13 +202,21 @@ class Wire:
         for cause in causes:
             if isinstance(cause, ssl.SSLError) and target.authentication == "certificate" and not self.proven:
                 return certificate_refused(target, cause.reason or cause)
-        if isinstance(error, (PermissionError, spnego.exceptions.SpnegoError)) and not self.proven:
+        encrypted = self._protocol is not None and self._protocol.transport.encryption is not None
+        if isinstance(error, (PermissionError, spnego.exceptions.SpnegoError)) and not encrypted:
             return login_refused(target, self._adapter.challenges, self._adapter.date)
+        for cause in causes:
+            if isinstance(cause, http.client.HTTPException) and not isinstance(cause, OSError):
+                return Strange(f"it said {str(cause)[:80]!r}", sent=line.sent)
         if isinstance(error, requests.RequestException) or line.sent is False:
             return Unanswered(_in_words(causes), sent=line.sent)
         if isinstance(error, (spnego.exceptions.SpnegoError, WinRMError)):
             return Unanswered("its answer could not be decrypted", sent=True)
         return Unanswered(f"its answer could not be understood ({type(error).__name__})", sent=True)
+
+
+class _Forgotten(Exception):
+    """The host asks for a login on a connection that is logged in."""
 
 
 class _Transport(winrm.transport.Transport):
@@ -219,7 +245,16 @@ class _Transport(winrm.transport.Transport):
         if self.encryption is not None and response.content and not kind.startswith("multipart/"):
             # Somebody in between could have written it.
             raise WinRMError("the reply to an encrypted message is not encrypted")
-        return super()._get_message_response_text(response)
+        text: bytes = super()._get_message_response_text(response)
+        self.adapter.fresh = False
+        return text
+
+    def _send_message_request(
+        self, session: requests.Session, prepared_request: requests.PreparedRequest
+    ) -> requests.Response:
+        self.adapter.sealed = self.encryption is not None
+        response: requests.Response = super()._send_message_request(session, prepared_request)
+        return response
 
 
 class _Adapter(HTTPAdapter):
@@ -228,6 +263,8 @@ class _Adapter(HTTPAdapter):
     Attributes:
         challenges: of the last 401.
         date: the host's clock at the last reply.
+        sealed: the next request is encrypted for the login that this connection has.
+        fresh: nothing has been answered over this login yet.
     """
 
     def __init__(self, target: WinrmTarget, line: Line) -> None:
@@ -235,6 +272,8 @@ class _Adapter(HTTPAdapter):
         self._pool = _Pool(target.host, target.effective_port, maxsize=1, block=True, line=line)
         self.challenges: list[str] = []
         self.date: str | None = None
+        self.sealed = False
+        self.fresh = True
 
     def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
         return self._pool
@@ -250,6 +289,8 @@ class _Adapter(HTTPAdapter):
         self.date = response.headers.get("Date")
         if response.status_code == 401:
             self.challenges = response.raw.headers.getlist("WWW-Authenticate")
+            if self.sealed:  # logging in anew would repeat a message that only the old login can read
+                raise _Forgotten
         return response
 
     def close(self) -> None:
@@ -280,7 +321,8 @@ class _Pool(urllib3.HTTPConnectionPool):
 
 def _fault(error: WSManFaultError) -> Fault:
     subcode = (error.fault_subcode or "").rpartition(":")[2]
-    return Fault(error.wsman_fault_code, error.reason, error.code, subcode)
+    code = error.wsman_fault_code if error.wsman_fault_code is not None else error.wmierror_code
+    return Fault(code, error.reason, error.code, subcode)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
