@@ -131,6 +131,7 @@ class _Steps:
                 except BaseException as error:
                     self._turned_away = session.turned_away
                     if isinstance(connection, ProxyCommand) and not isinstance(error, TimeUp):
+                        self._turned_away = "no"
                         raise self._proxy_failed(connection) from error
                     raise
             with self._stage("host key") as detail:

@@ -30,10 +30,12 @@ def read(certificate: bytes) -> SSHCertificate:
     kind = certificate[4 : 4 + int.from_bytes(certificate[:4], "big")]
     try:
         found = serialization.load_ssh_public_identity(kind + b" " + base64.b64encode(certificate))
+        if not isinstance(found, SSHCertificate):
+            raise CertificateRefused("is no certificate")
+        for key in (found.public_key, found.signature_key):  # read only when they are asked for
+            key()
     except (ValueError, UnsupportedAlgorithm) as error:
         raise CertificateRefused(f"cannot be read: {error}") from error
-    if not isinstance(found, SSHCertificate):
-        raise CertificateRefused("is no certificate")
     return found
 
 

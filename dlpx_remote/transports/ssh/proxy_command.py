@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from typing import IO, Self
 
 GRACE = 1.0
@@ -25,6 +26,8 @@ class ProxyCommand(socket.socket):
 
     _process: subprocess.Popen[bytes]
     _errors: IO[bytes]
+    _lock: threading.Lock
+    _said: str
 
     @classmethod
     def started(cls, command: str) -> Self:
@@ -47,18 +50,18 @@ class ProxyCommand(socket.socket):
             undo.pop_all()
         connection = cls(fileno=ours.detach())
         connection._process, connection._errors = process, errors
+        connection._lock, connection._said = threading.Lock(), ""
         return connection
 
     def last_words(self) -> str:
         """What the command wrote to standard error last, in one line, and how it ended if it did."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE)
-        size = os.fstat(self._errors.fileno()).st_size
-        said = os.pread(self._errors.fileno(), _LONGEST_SAYING, max(0, size - _LONGEST_SAYING))
-        words = " ".join(said.decode("utf-8", "replace").split())
-        code = self._process.poll()
+        with self._lock:
+            self._note()
+            code = self._process.poll()
         end = "still runs" if code is None else f"ended with exit code {code}"
-        return f"{end} and said: {words}" if words else end
+        return f"{end} and said: {self._said}" if self._said else end
 
     def close(self) -> None:
         """Close our end, and end the command. Idempotent."""
@@ -70,4 +73,13 @@ class ProxyCommand(socket.socket):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._errors.close()
+        with self._lock:
+            self._note()
+            self._errors.close()
+
+    def _note(self) -> None:
+        """Read what was said, while it can be read: the session's thread may close all at any time."""
+        if not self._errors.closed:
+            size = os.fstat(self._errors.fileno()).st_size
+            said = os.pread(self._errors.fileno(), _LONGEST_SAYING, max(0, size - _LONGEST_SAYING))
+            self._said = " ".join(said.decode("utf-8", "replace").split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -70,3 +71,18 @@ def open_connection() -> Iterator[Connect]:
             return stack.enter_context(connect(target, **arguments))
 
         yield opening
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A real ssh-agent; ``SSH_AUTH_SOCK`` names it."""
+    place = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(place)], stdout=subprocess.DEVNULL)
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
+    try:
+        while not place.exists():
+            assert process.poll() is None
+        yield place
+    finally:
+        process.terminate()
+        process.wait()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,6 @@ from tests.hosts.sshd import Sshd
 from tests.hosts.transports.conftest import Connect, target_of
 from tests.hosts.transports.password_server import Account, password_server
 from tests.secret_scan import secret
-
-
-@pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A real ssh-agent; ``SSH_AUTH_SOCK`` names it."""
-    place = tmp_path / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(place)], stdout=subprocess.DEVNULL)
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
-    try:
-        while not place.exists():
-            assert process.poll() is None
-        yield place
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _add(key: Path) -> None:
