@@ -13,7 +13,7 @@ from dlpx_remote.environments.directories import DirectoryUnusable, prepare
 from dlpx_remote.environments.model import Environment, EnvironmentUser, HostFacts, StepOutcome, TestStep
 from dlpx_remote.environments.privileges import try_privileges
 from dlpx_remote.environments.secrets import SecretUnavailable
-from dlpx_remote.errors import RemoteError
+from dlpx_remote.errors import InvalidRequest, RemoteError
 from dlpx_remote.transports.base import (
     AuthenticationFailed,
     ConnectFailed,
@@ -26,12 +26,14 @@ from dlpx_remote.transports.base import (
     ShellUnavailable,
 )
 from dlpx_remote.transports.privilege import Privilege
-from dlpx_remote.transports.ssh.target import SshTarget, hops
+from dlpx_remote.transports.ssh.ssh_config import ALGORITHMS
+from dlpx_remote.transports.ssh.target import Hop, SshTarget, hops
 
 _PORT_TIMEOUT = 10.0
 _COMMAND_TIMEOUT = 30.0
 
 STEPS = (
+    "ssh configuration",
     "name resolves",
     "port answers",
     "host key",
@@ -126,8 +128,7 @@ def try_environment(
     """
     trial = _Trial(on_step or (lambda _step: None), began=time.monotonic())
     try:
-        target = connections.target(environment, user)
-        _reach(trial, target)
+        _reach(trial, _configuration(trial, connections.target(environment, user)))
         connection = _log_in(trial, connections, environment, user)
         facts = _shell_and_home(trial, connection)
         _privileges(trial, connection, connections.privilege_of(environment, user))
@@ -143,11 +144,32 @@ def try_environment(
     return Trial(tuple(trial.steps), trial.facts, trial.made)
 
 
-def _reach(trial: _Trial, target: SshTarget) -> None:
-    *jumps, address = hops(target)
-    if jumps:
-        trial.end("name resolves", "skipped", f"left to the jump host {jumps[-1].name}")
-        trial.end("port answers", "skipped", f"left to the jump host {jumps[-1].name}")
+def _configuration(trial: _Trial, target: SshTarget) -> list[Hop]:
+    """What ``ssh_config`` makes of the target, and what of it is not honoured."""
+    name = "ssh configuration"
+    with trial.failing(name, InvalidRequest):
+        chain = hops(target)
+    ignored = {option: hop.name for hop in chain for option in hop.not_honoured}
+    listed = ", ".join(f"{option} for {host}" for option, host in ignored.items())
+    if set(ignored) <= ALGORITHMS:
+        detail = " → ".join(hop.address for hop in chain)
+        trial.end(name, "ok", f"{detail}; not honoured: {listed}" if listed else detail)
+    else:
+        trial.end(
+            name,
+            "warning",
+            f"not honoured: {listed}",
+            "What ssh does with these options, the engine does not; see docs/environments.md.",
+        )
+    return chain
+
+
+def _reach(trial: _Trial, chain: list[Hop]) -> None:
+    *jumps, address = chain
+    way = f"the jump host {jumps[-1].name}" if jumps else "its ProxyCommand" if address.proxy_command else ""
+    if way:
+        trial.end("name resolves", "skipped", f"left to {way}")
+        trial.end("port answers", "skipped", f"left to {way}")
         return
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)

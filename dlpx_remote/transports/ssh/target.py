@@ -239,13 +239,9 @@ def _key_name(alias: str | None, host: str, port: int) -> str:
 
 
 def _known_hosts(given: Path | None, user: str | None, system: str | None) -> tuple[Path, ...]:
-    own = [given] if given else [Path(word) for word in (user or "~/.ssh/known_hosts").split()]
-    others = [Path(word) for word in (system or "/etc/ssh/ssh_known_hosts").split()]
-    if given:
-        others.insert(0, Path("~/.ssh/known_hosts"))
-    return tuple(
-        path.expanduser() for path in [*own, *others] if str(path).lower() not in {"none", "/dev/null"}
-    )
+    words = [*(user or "~/.ssh/known_hosts").split(), *(system or "/etc/ssh/ssh_known_hosts").split()]
+    paths = [*([given] if given else []), *(Path(word) for word in words)]
+    return tuple(path.expanduser() for path in paths if str(path).lower() not in {"none", "/dev/null"})
 
 
 def _default_identities() -> tuple[Path, ...]:

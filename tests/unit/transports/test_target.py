@@ -53,6 +53,13 @@ def test_what_the_caller_says_wins(home: Path) -> None:
     assert hop.known_hosts[1] == home / ".ssh/known_hosts"
 
 
+def test_known_hosts_of_the_configuration_are_read_beside_the_caller_s(home: Path) -> None:
+    [hop] = _hops(
+        home, "UserKnownHostsFile ~/one ~/two\nGlobalKnownHostsFile none\n", known_hosts=home / "own"
+    )
+    assert hop.known_hosts == (home / "own", home / "one", home / "two")
+
+
 def test_a_host_key_alias_is_the_name_keys_are_filed_under(home: Path) -> None:
     [hop] = _hops(home, "Host db1\n  HostKeyAlias cluster\n  Port 2222\n")
     assert hop.key_name == "cluster"
