@@ -272,7 +272,8 @@ def test_an_unknown_host_key_is_refused_unless_new_ones_are_accepted(
     engine.add_environment(new)
     assert engine.run("new", "true").exit_code == 0
     # Asked of OpenSSH: whether names are hashed there is for this machine's ssh_config to say.
-    look_up = ["ssh-keygen", "-F", f"[{sshd.address}]:{sshd.port}", "-f", tmp_path / "state" / "known_hosts"]
+    known = str(tmp_path / "state" / "known_hosts")
+    look_up = ["ssh-keygen", "-F", f"[{sshd.address}]:{sshd.port}", "-f", known]
     assert sshd.public_key() in subprocess.run(look_up, capture_output=True, text=True, check=True).stdout
 
 
