@@ -35,6 +35,10 @@ from dlpx_remote.transports.ssh.packets import SessionLost, quiet
 __all__ = ["AuthReply", "InteractiveAnswer", "Session", "SessionLost", "TimeUp", "Wakeup"]
 
 _CTR = ("aes128-ctr", "aes192-ctr", "aes256-ctr")
+_KEY_EXCHANGES: dict[str, Any] = dict(cast(Any, paramiko.Transport)._kex_info)
+with contextlib.suppress(KeyError):  # where OpenSSL may only do what FIPS approves of
+    # The name of RFC 8731, the only one that some servers take.
+    _KEY_EXCHANGES["curve25519-sha256"] = _KEY_EXCHANGES["curve25519-sha256@libssh.org"]
 _LOG = "dlpx_remote.transports.ssh.wire"
 
 InteractiveAnswer = Callable[[str, str, list[tuple[str, bool]]], list[str]]
@@ -135,6 +139,16 @@ class Session(paramiko.Transport):
         alive: see ``Deadlines.alive``; holds from :meth:`watch` on.
     """
 
+    # P-256 first: as strong as Curve25519 (both 128 bits; P-256 is the one that FIPS approves of), and where
+    # OpenSSH is built with OpenSSL it spares the host about 2 ms of the 16 ms of processor time of a login.
+    _kex_info = _KEY_EXCHANGES
+    _preferred_kex = tuple(
+        name
+        for name in dict.fromkeys(
+            ("ecdh-sha2-nistp256", "curve25519-sha256", *cast(Any, paramiko.Transport)._preferred_kex)
+        )
+        if name in _KEY_EXCHANGES
+    )
     # AES-GCM first: checked as it is decrypted, in one call of OpenSSL. paramiko would take AES-CTR and a MAC
     # over the plain text, which costs more and is the weaker construction; CBC and MD5 are left out.
     _preferred_ciphers = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", *_CTR)

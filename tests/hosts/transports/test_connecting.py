@@ -49,6 +49,26 @@ def _threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if not thread.name.startswith("bad network")}
 
 
+@pytest.mark.parametrize(
+    "only",
+    [
+        "KexAlgorithms ecdh-sha2-nistp256",
+        "KexAlgorithms curve25519-sha256",
+        "KexAlgorithms curve25519-sha256@libssh.org",
+        "KexAlgorithms diffie-hellman-group14-sha256",
+        "Ciphers aes128-gcm@openssh.com",
+        "Ciphers aes256-gcm@openssh.com",
+        "Ciphers aes256-ctr\nMACs hmac-sha2-512-etm@openssh.com",
+        "Ciphers aes128-ctr\nMACs hmac-sha1",
+    ],
+)
+def test_a_server_that_takes_only_one_algorithm_is_reached(
+    only: str, start_sshd: Callable[..., Sshd], open_connection: Connect
+) -> None:
+    connection = open_connection(target_of(start_sshd(*only.splitlines())))
+    assert connection.run("head -c 300000 /dev/zero").stdout == bytes(300_000)
+
+
 class TestTheNetwork:
     def test_a_name_that_does_not_resolve_is_named(self, tmp_path: Path) -> None:
         config = tmp_path / "config"

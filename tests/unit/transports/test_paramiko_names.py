@@ -90,6 +90,11 @@ def test_the_key_exchange_begins_as_we_begin_it() -> None:
     )
 
 
+def test_the_key_exchange_is_chosen_from_what_we_say() -> None:
+    assert "self._kex_info[" in inspect.getsource(paramiko.Transport._parse_kex_init)  # type: ignore[attr-defined]
+    assert set(Session._preferred_kex) == set(paramiko.Transport._preferred_kex) | {"curve25519-sha256"}  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("kind", ["ciphers", "macs"])
 def test_our_algorithms_are_all_known(kind: str) -> None:
     ours = getattr(Session, f"_preferred_{kind}")

@@ -110,6 +110,14 @@ def test_the_key_exchange_is_sent_only_after_the_host_has_named_its_version() ->
         session.end()
 
 
+def test_the_key_exchange_that_costs_a_server_least_comes_first_and_curve25519_by_both_its_names() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        offered = Session(near).get_security_options().kex
+    assert offered[:3] == ("ecdh-sha2-nistp256", "curve25519-sha256", "curve25519-sha256@libssh.org")
+    assert len(set(offered)) == len(offered)
+
+
 def test_ciphers_that_are_checked_as_they_are_decrypted_come_first_and_broken_ones_never() -> None:
     near, far = socket.socketpair()
     with near, far:
