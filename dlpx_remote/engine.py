@@ -24,6 +24,7 @@ from dlpx_remote.environments.model import (
     SecretReference,
     StepOutcome,
     TestStep,
+    WindowsAccess,
 )
 from dlpx_remote.environments.registry import Registry, user_by_name
 from dlpx_remote.environments.secrets import Secrets
@@ -113,6 +114,7 @@ __all__ = [
     "Trace",
     "TraceEvent",
     "Warn",
+    "WindowsAccess",
     "check_plugin",
     "discover_once",
     "parse_address",
@@ -283,10 +285,16 @@ class Engine:
         login_shell: bool = False,
         timeout: float | None = None,
     ) -> CommandResult:
-        """``run_bash`` on an environment, by hand."""
-        connection = self._connections.connection_named(self._registry.find, environment, user)
+        """``run_bash`` on an environment, or ``run_powershell`` on a Windows one, by hand."""
+        found, connection = self._connections.connection_named(self._registry.find, environment, user)
         _LOG.debug("run on %s: %s", connection.address, script)
-        return connection.run(script, variables=variables, login_shell=login_shell, timeout=timeout)
+        return connection.run(
+            script,
+            variables=variables,
+            login_shell=login_shell,
+            interpreter="powershell" if found.host_type is HostType.WINDOWS else "bash",
+            timeout=timeout,
+        )
 
     def secret(self, reference: SecretReference, purpose: str) -> str:
         """A secret for a script, from where ``reference`` says; known to the redactor from then on.

@@ -12,19 +12,25 @@ import typer
 from dlpx_remote.cli.exits import Exit, said
 from dlpx_remote.cli.options import (
     AgentOption,
+    CaFileOption,
+    CertificateOption,
     DirectoryOption,
     FingerprintOption,
     HostKey,
     HostKeyOption,
     JumpOption,
     KeyOption,
+    LoginOption,
     OperatingSystem,
     OutputOption,
     PassphraseOption,
     PasswordOption,
+    SchemeOption,
     SystemOption,
+    UnencryptedOption,
     authentication,
     specification,
+    windows_access,
 )
 from dlpx_remote.cli.output import Output, as_json, complain, count, say, table, to_plain, warn
 from dlpx_remote.cli.progress import DiscoveryProgress
@@ -73,6 +79,11 @@ def discover(
     host_key: HostKeyOption = HostKey.STRICT,
     fingerprint: FingerprintOption = None,
     directory: DirectoryOption = None,
+    scheme: SchemeOption = None,
+    login: LoginOption = None,
+    ca_file: CaFileOption = None,
+    certificate: CertificateOption = None,
+    unencrypted: UnencryptedOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Find what is installed on environments. Exit code 1 when a part of it failed.
@@ -88,8 +99,15 @@ def discover(
     """
     if host:
         _refuse_environments(environments)
-        login = authentication(
-            agent=agent, key=key, passphrase_from=passphrase_from, password_from=password_from
+        credentials = authentication(
+            agent=agent,
+            key=key,
+            passphrase_from=passphrase_from,
+            password_from=password_from,
+            certificate=certificate,
+        )
+        windows = windows_access(
+            system=system, scheme=scheme, login=login, ca_file=ca_file, unencrypted=unencrypted
         )
         specs = [
             specification(
@@ -97,12 +115,13 @@ def discover(
                 address,
                 user=None,
                 port=None,
-                login=login,
+                login=credentials,
                 jump=jump,
                 system=system,
                 host_key=host_key,
                 fingerprint=fingerprint,
                 directory=directory,
+                windows=windows,
             )
             for address in host
         ]
@@ -132,6 +151,11 @@ def discover(
                 "--host-key": host_key is not HostKey.STRICT,
                 "--fingerprint": fingerprint,
                 "--directory": directory,
+                "--scheme": scheme,
+                "--authentication": login,
+                "--ca-file": ca_file,
+                "--certificate": certificate,
+                "--allow-unencrypted": unencrypted,
             }
         )
         with open_engine(context) as engine, DiscoveryProgress() as progress:

@@ -10,22 +10,28 @@ from dlpx_remote.cli import discovery
 from dlpx_remote.cli.exits import Exit
 from dlpx_remote.cli.options import (
     AgentOption,
+    CaFileOption,
+    CertificateOption,
     DirectoryOption,
     FingerprintOption,
     HostKey,
     HostKeyOption,
     JumpOption,
     KeyOption,
+    LoginOption,
     OperatingSystem,
     OutputOption,
     PassphraseOption,
     PasswordOption,
     PrivilegeOption,
     PrivilegePasswordOption,
+    SchemeOption,
     SystemOption,
+    UnencryptedOption,
     authentication,
     privilege_password,
     specification,
+    windows_access,
 )
 from dlpx_remote.cli.output import Output, as_json, count, say, table, warn
 from dlpx_remote.cli.progress import DiscoveryProgress
@@ -54,7 +60,10 @@ def add(
         str | None, typer.Option("--user", help="Login name; ~/.ssh/config's unless given.")
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", help="22 unless given here or in ~/.ssh/config.")
+        int | None,
+        typer.Option(
+            "--port", help="22 unless given here or in ~/.ssh/config; on Windows 5986, over HTTP 5985."
+        ),
     ] = None,
     key: KeyOption = None,
     agent: AgentOption = False,
@@ -67,6 +76,11 @@ def add(
     directory: DirectoryOption = None,
     privilege: PrivilegeOption = "sudo",
     privilege_password_from: PrivilegePasswordOption = None,
+    scheme: SchemeOption = None,
+    login: LoginOption = None,
+    ca_file: CaFileOption = None,
+    certificate: CertificateOption = None,
+    unencrypted: UnencryptedOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Add an environment. Nothing is asked of the host yet: env test does that.
@@ -76,6 +90,7 @@ def add(
       dlpx-remote env add db1 --host db1.example.com --user oracle --key ~/.ssh/id_ed25519
       dlpx-remote env add db2 --host oracle@db2:2222 --password-from prompt --host-key accept-new
       dlpx-remote env add db3 --host 10.0.0.3 --user oracle --jump me@gateway.example.com
+      dlpx-remote env add win1 --os windows --host win1 --user Administrator --password-from env:PASSWORD
     """
     spec = specification(
         name,
@@ -83,7 +98,11 @@ def add(
         user=user,
         port=port,
         login=authentication(
-            agent=agent, key=key, passphrase_from=passphrase_from, password_from=password_from
+            agent=agent,
+            key=key,
+            passphrase_from=passphrase_from,
+            password_from=password_from,
+            certificate=certificate,
         ),
         jump=jump,
         system=system,
@@ -92,6 +111,9 @@ def add(
         directory=directory,
         privilege=privilege,
         privilege_password_from=privilege_password_from,
+        windows=windows_access(
+            system=system, scheme=scheme, login=login, ca_file=ca_file, unencrypted=unencrypted
+        ),
     )
     with open_engine(context) as engine:
         added = engine.add_environment(spec)
@@ -252,6 +274,7 @@ def add_user(
     agent: AgentOption = False,
     password_from: PasswordOption = None,
     passphrase_from: PassphraseOption = None,
+    certificate: CertificateOption = None,
     primary: Annotated[
         bool, typer.Option("--primary", help="Operations run as this user unless another is asked for.")
     ] = False,
@@ -264,7 +287,11 @@ def add_user(
       dlpx-remote env user add db1 admin --password-from file:/run/secrets/admin --primary
     """
     login: Authentication = authentication(
-        agent=agent, key=key, passphrase_from=passphrase_from, password_from=password_from
+        agent=agent,
+        key=key,
+        passphrase_from=passphrase_from,
+        password_from=password_from,
+        certificate=certificate,
     )
     with open_engine(context) as engine:
         environment = engine.add_user(name, user, login, primary)
@@ -330,8 +357,12 @@ def _print_environment(environment: Environment) -> None:
         ("reference", environment.reference),
         ("address", _address(environment)),
         ("through", ", ".join(environment.jump)),
-        ("host key", environment.fingerprint or environment.host_key),
+        (
+            "certificate" if environment.windows else "host key",
+            environment.fingerprint or environment.host_key,
+        ),
         ("type", environment.host_type.value),
+        ("reached by", _reached_by(environment)),
         ("becomes root by", _privilege(environment)),
     ]
     if facts is None:
@@ -363,6 +394,14 @@ def _privilege(environment: Environment) -> str:
     return environment.privilege if where is None else f"{environment.privilege}, password from {where}"
 
 
+def _reached_by(environment: Environment) -> str:
+    access = environment.windows
+    if access is None:
+        return ""
+    ca_file = f", authorities of {access.ca_file}" if access.ca_file else ""
+    return f"WinRM over {access.scheme.upper()} with {access.login}{ca_file}"
+
+
 def _login(user: EnvironmentUser) -> str:
     how = user.authentication
     ways = [
@@ -370,5 +409,6 @@ def _login(user: EnvironmentUser) -> str:
         f"key {how.key}" if how.key else "",
         f"passphrase from {how.passphrase_from}" if how.passphrase_from else "",
         f"password from {how.password_from}" if how.password_from else "",
+        f"certificate {how.certificate}" if how.certificate else "",
     ]
     return ", ".join(way for way in ways if way) or "agent, then default keys"

@@ -12,7 +12,7 @@ from dlpx_remote.cli.output import Output
 from dlpx_remote.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from dlpx_remote.engine import Authentication, EnvironmentSpec, SecretReference
+    from dlpx_remote.engine import Authentication, EnvironmentSpec, SecretReference, WindowsAccess
 
 _SECRET = "env:VAR, file:PATH, command:CMD or prompt"  # noqa: S105  (the form of a reference, not a secret)
 
@@ -30,6 +30,22 @@ class OperatingSystem(StrEnum):
 
     UNIX = "unix"
     WINDOWS = "windows"
+
+
+class Scheme(StrEnum):
+    """What WinRM is spoken over."""
+
+    HTTPS = "https"
+    HTTP = "http"
+
+
+class WindowsLogin(StrEnum):
+    """How users log in to a Windows host."""
+
+    NTLM = "ntlm"
+    BASIC = "basic"
+    KERBEROS = "kerberos"
+    CERTIFICATE = "certificate"
 
 
 OutputOption = Annotated[Output, typer.Option("--output", help="How to print the result.")]
@@ -52,12 +68,39 @@ HostKeyOption = Annotated[
     HostKey,
     typer.Option(
         "--host-key",
-        help="strict: only hosts in known_hosts; accept-new: remember a new host's key; off: check nothing.",
+        help="strict: only hosts in known_hosts; accept-new: remember a new host's key; off: check nothing. "
+        "On Windows about the certificate: strict or off.",
     ),
 ]
 FingerprintOption = Annotated[
     str | None,
-    typer.Option("--fingerprint", metavar="SHA256:…", help="Accept this host key and no other."),
+    typer.Option(
+        "--fingerprint",
+        metavar="SHA256:…",
+        help="Accept this host key and no other; on Windows the thumbprint of the certificate.",
+    ),
+]
+SchemeOption = Annotated[
+    Scheme | None, typer.Option("--scheme", help="Windows: what WinRM is spoken over; https unless given.")
+]
+LoginOption = Annotated[
+    WindowsLogin | None,
+    typer.Option("--authentication", help="Windows: how to log in; ntlm unless given."),
+]
+CaFileOption = Annotated[
+    str | None,
+    typer.Option("--ca-file", metavar="PATH", help="Windows: trust these authorities, not the system's."),
+]
+CertificateOption = Annotated[
+    str | None,
+    typer.Option("--certificate", metavar="PATH", help="Windows: log in with this certificate and --key."),
+]
+UnencryptedOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unencrypted",
+        help="Windows: Basic over HTTP, where everybody on the network can read the password.",
+    ),
 ]
 SystemOption = Annotated[OperatingSystem, typer.Option("--os", help="The kind of host.")]
 DirectoryOption = Annotated[
@@ -88,7 +131,12 @@ PrivilegePasswordOption = Annotated[
 
 
 def authentication(
-    *, agent: bool, key: str | None, passphrase_from: str | None, password_from: str | None
+    *,
+    agent: bool,
+    key: str | None,
+    passphrase_from: str | None,
+    password_from: str | None,
+    certificate: str | None = None,
 ) -> Authentication:
     """How a user gets in, from the options.
 
@@ -106,6 +154,37 @@ def authentication(
         password_from=parse_secret_reference(password_from, "--password-from")
         if password_from is not None
         else None,
+        certificate=certificate,
+    )
+
+
+def windows_access(
+    *,
+    system: OperatingSystem,
+    scheme: Scheme | None,
+    login: WindowsLogin | None,
+    ca_file: str | None,
+    unencrypted: bool,
+) -> WindowsAccess | None:
+    """How a Windows host is reached, from the options; None where none of them was given.
+
+    Raises:
+        InvalidRequest: they are for Windows hosts, and this is none.
+    """
+    from dlpx_remote.engine import WindowsAccess
+
+    if scheme is None and login is None and ca_file is None and not unencrypted:
+        return None
+    if system is not OperatingSystem.WINDOWS:
+        raise InvalidRequest(
+            "--scheme, --authentication, --ca-file and --allow-unencrypted are about Windows hosts.",
+            "Add --os windows, or leave them out.",
+        )
+    return WindowsAccess(
+        scheme=(scheme or Scheme.HTTPS).value,
+        login=(login or WindowsLogin.NTLM).value,
+        ca_file=ca_file,
+        unencrypted=unencrypted,
     )
 
 
@@ -134,6 +213,7 @@ def specification(
     directory: str | None,
     privilege: str = "sudo",
     privilege_password_from: str | None = None,
+    windows: WindowsAccess | None = None,
 ) -> EnvironmentSpec:
     """An environment as the options describe it.
 
@@ -165,4 +245,5 @@ def specification(
         directory=directory,
         privilege=privilege,
         privilege_password_from=privilege_password(privilege_password_from),
+        windows=windows,
     )

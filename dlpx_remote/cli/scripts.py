@@ -29,7 +29,8 @@ def run_script(
     context: typer.Context,
     environment: Annotated[str, typer.Argument(metavar="ENV", help="Name or reference.")],
     script: Annotated[
-        str | None, typer.Argument(metavar="SCRIPT", help="Bash script, or - to read it from stdin.")
+        str | None,
+        typer.Argument(metavar="SCRIPT", help="Bash or PowerShell script, or - to read it from stdin."),
     ] = None,
     *,
     file: Annotated[
@@ -55,7 +56,7 @@ def run_script(
         RunOutput, typer.Option("--output", help="raw: stdout and stderr as they came; json: one document.")
     ] = RunOutput.RAW,
 ) -> None:
-    """Run a Bash script on an environment. The exit code is the script's own.
+    """Run a Bash script on an environment, or a PowerShell one on Windows. The exit code is the script's own.
 
     Variables are secrets: they are read from where you say, and never shown in a process list.
 

@@ -14,11 +14,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from dlpx_remote.environments.model import Environment, EnvironmentUser, HostType, SecretReference
+from dlpx_remote.environments.model import (
+    Environment,
+    EnvironmentUser,
+    HostType,
+    SecretReference,
+    WindowsAccess,
+)
 from dlpx_remote.environments.secrets import Secrets
-from dlpx_remote.errors import RemoteError
+from dlpx_remote.environments.windows import winrm_target
 from dlpx_remote.transports.base import Connection, Deadlines
 from dlpx_remote.transports.privilege import Privilege
 from dlpx_remote.transports.ssh.network import Network, SshNetwork
@@ -26,6 +32,11 @@ from dlpx_remote.transports.ssh.pool import IDLE, Pool, PooledConnection
 from dlpx_remote.transports.ssh.pool_book import ConnectionsClosed
 from dlpx_remote.transports.ssh.target import SshTarget
 from dlpx_remote.transports.ssh.trace import Trace
+from dlpx_remote.transports.winrm.pool import WinrmPool
+from dlpx_remote.transports.winrm.target import WinrmTarget
+
+if TYPE_CHECKING:
+    from dlpx_remote.transports.winrm.connection import WinrmConnection
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,11 +49,7 @@ Lookup = Callable[[str, str], tuple[Environment, EnvironmentUser]]
 Find = Callable[[str, str | None], tuple[Environment, EnvironmentUser]]
 """Environment and user as a person names them, the primary user for None; raises NotFound."""
 
-__all__ = ["Connections", "ConnectionsClosed", "Lookup", "TransportMissing", "secrets_of"]
-
-
-class TransportMissing(RemoteError):
-    """There is no way yet to reach this kind of host."""
+__all__ = ["Connections", "ConnectionsClosed", "Lookup", "secrets_of"]
 
 
 @dataclass
@@ -51,7 +58,7 @@ class _Known:
 
     environment: Environment
     user: EnvironmentUser
-    connection: PooledConnection
+    connection: PooledConnection | WinrmConnection
     until: float
 
 
@@ -86,13 +93,14 @@ class Connections:
         self._known_hosts = known_hosts
         self._warn = on_warning or _LOG.warning
         self._pool = Pool(network or SshNetwork(deadlines, trace), deadlines=deadlines, idle=idle)
+        self._windows = WinrmPool(deadlines, trace)
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], _Known] = {}
         self._named: dict[tuple[str, str | None], _Known] = {}
         self._warned: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"<Connections over {self._pool!r}>"
+        return f"<Connections over {self._pool!r} and {self._windows!r}>"
 
     def __enter__(self) -> Self:
         return self
@@ -107,13 +115,14 @@ class Connections:
 
         Raises:
             NotFound: one of the references is not known.
-            TransportMissing: there is no transport for that kind of host.
             SecretUnavailable: a secret is not where its reference says.
             TransportError: the host cannot be reached, or does not let the user in.
         """
         return self._open(self._way(environment_reference, user_reference), environment_reference)
 
-    def connection_named(self, find: Find, environment: str, user: str | None) -> Connection:
+    def connection_named(
+        self, find: Find, environment: str, user: str | None
+    ) -> tuple[Environment, Connection]:
         """The same for names that a person gave; ``find`` is asked when they have not been used just now."""
         known = self._named.get((environment, user))
         if known is None or known.until <= time.monotonic():
@@ -121,7 +130,7 @@ class Connections:
             known = self._recall(*found)
             with self._lock:
                 self._named[environment, user] = known
-        return self._open(known, environment)
+        return known.environment, self._open(known, environment)
 
     def connection_of(self, environment: Environment, user: EnvironmentUser) -> Connection:
         """The same for who has just looked them up.
@@ -138,7 +147,7 @@ class Connections:
             mine = [key for key in self._known if key[0] == environment_reference]
             left = {self._known.pop(key).connection for key in mine}
             left -= {known.connection for known in self._known.values()}
-        self._pool.discard(left)
+        self._discard(left)
 
     def look_again(self) -> None:
         """Something that is configured was changed: trust nothing that was read before."""
@@ -150,15 +159,18 @@ class Connections:
     def close(self) -> None:
         """Close every connection. Idempotent; raises nothing."""
         self._pool.close()
+        self._windows.close()
 
     def ask_beforehand(self, environments: Iterable[Environment]) -> None:
         """Before many things run at once: ask the person now for every secret that has to be asked for.
 
         And load what connects, or many threads would wait for it at once.
         """
-        import dlpx_remote.transports.ssh.connection  # noqa: F401
-
         for environment in environments:
+            if environment.host_type is HostType.WINDOWS:
+                import dlpx_remote.transports.winrm.connection
+            else:
+                import dlpx_remote.transports.ssh.connection  # noqa: F401
             user = environment.primary_user
             for reference, purpose in secrets_of(environment, user):
                 if reference.kind == "prompt":
@@ -180,13 +192,7 @@ class Connections:
         return replace(Privilege.parse(environment.privilege), password=password)
 
     def target(self, environment: Environment, user: EnvironmentUser) -> SshTarget:
-        """What the transport needs to know to reach ``user`` on ``environment``."""
-        if environment.host_type is HostType.WINDOWS:
-            raise TransportMissing(
-                f"{environment.name} is a Windows environment, and Windows hosts cannot be reached yet: "
-                "the WinRM transport is still to come.",
-                "Unix environments work.",
-            )
+        """What the transport needs to know to reach ``user`` on the Unix host of ``environment``."""
         authentication = user.authentication
         nothing_given = not (
             authentication.agent or authentication.key or authentication.password_from is not None
@@ -208,6 +214,12 @@ class Connections:
             default_keys=nothing_given,
         )
 
+    def windows_target(self, environment: Environment, user: EnvironmentUser) -> WinrmTarget:
+        """What the transport needs to know to reach ``user`` on the Windows host of ``environment``."""
+        purpose = _purpose("password", environment, user)
+        password = self._secret(user.authentication.password_from, purpose)
+        return winrm_target(environment, user, password)
+
     def _way(self, environment_reference: str, user_reference: str) -> _Known:
         known = self._known.get((environment_reference, user_reference))
         if known is None or known.until <= time.monotonic():
@@ -217,7 +229,11 @@ class Connections:
     def _recall(self, environment: Environment, user: EnvironmentUser) -> _Known:
         """Note the way to them; one that leads elsewhere than before closes what was open there."""
         key = (environment.reference, user.reference)
-        connection = self._pool.connection(self.target(environment, user))
+        connection: PooledConnection | WinrmConnection
+        if environment.host_type is HostType.WINDOWS:
+            connection = self._windows.connection(self.windows_target(environment, user))
+        else:
+            connection = self._pool.connection(self.target(environment, user))
         self._warn_of(environment)
         known = _Known(environment, user, connection, time.monotonic() + TRUSTED)
         with self._lock:
@@ -227,8 +243,13 @@ class Connections:
                 each.connection is not former.connection for each in self._known.values()
             )
         if former is not None and left:
-            self._pool.discard([former.connection])
+            self._discard([former.connection])
         return known
+
+    def _discard(self, connections: Iterable[PooledConnection | WinrmConnection]) -> None:
+        unix = [each for each in connections if isinstance(each, PooledConnection)]
+        self._windows.discard(each for each in connections if not isinstance(each, PooledConnection))
+        self._pool.discard(unix)
 
     def _open(self, known: _Known, reference: str) -> Connection:
         if known.connection.open():
@@ -236,21 +257,44 @@ class Connections:
         return known.connection
 
     def _warn_of(self, environment: Environment) -> None:
-        if environment.host_key != "off" or environment.fingerprint is not None:
+        words = _danger(environment)
+        if not words:
             return
         with self._lock:
             if environment.reference in self._warned:
                 return
             self._warned.add(environment.reference)
-        self._warn(
-            f"The host key of {environment.name} is not checked: whoever answers at {environment.host} gets "
-            "your password and scripts. Use accept-new or a fingerprint."
-        )
+        self._warn(words)
 
     def _secret(self, reference: SecretReference | None, purpose: str) -> Callable[[], str] | None:
         if reference is None:
             return None
         return _Secret(self._secrets, reference, purpose)
+
+
+def _danger(environment: Environment) -> str:
+    """What a person is warned of before anything is sent; empty for nothing."""
+    name, host = environment.name, environment.host
+    windows = environment.host_type is HostType.WINDOWS
+    access = environment.windows or WindowsAccess()
+    if windows and access.scheme == "http":
+        if access.login == "basic":
+            return (
+                f"Everything that is sent to {name}, the password too, can be read by everybody on the "
+                "network: it is Basic over HTTP. Use HTTPS or NTLM."
+            )
+        return ""
+    if environment.host_key != "off" or environment.fingerprint is not None:
+        return ""
+    what, instead = (
+        ("certificate", "a CA file or a fingerprint")
+        if windows
+        else ("host key", "accept-new or a fingerprint")
+    )
+    return (
+        f"The {what} of {name} is not checked: whoever answers at {host} gets your password and scripts. "
+        f"Use {instead}."
+    )
 
 
 @dataclass(frozen=True)

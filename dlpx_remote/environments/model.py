@@ -19,6 +19,8 @@ class HostType(Enum):
 
 
 HostKeyPolicy = Literal["strict", "accept-new", "off"]
+WinrmScheme = Literal["https", "http"]
+WinrmLogin = Literal["ntlm", "basic", "kerberos", "certificate"]
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,31 @@ class Authentication:
         key: path of a private key file (a certificate beside it is used).
         passphrase_from: where the key's passphrase is.
         password_from: where the password is (also answers keyboard-interactive).
+        certificate: path of the certificate (PEM) that belongs to the key; on Windows hosts only.
     """
 
     agent: bool = False
     key: str | None = None
     passphrase_from: SecretReference | None = None
     password_from: SecretReference | None = None
+    certificate: str | None = None
+
+
+@dataclass(frozen=True)
+class WindowsAccess:
+    """How a Windows host is reached.
+
+    Attributes:
+        scheme: ``https``, or ``http``, where NTLM and Kerberos encrypt the messages themselves.
+        login: how users log in.
+        ca_file: certificates (PEM) of the authorities to trust instead of the system's.
+        unencrypted: Basic over HTTP is meant, which everybody on the network can read.
+    """
+
+    scheme: WinrmScheme = "https"
+    login: WinrmLogin = "ntlm"
+    ca_file: str | None = None
+    unencrypted: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +134,8 @@ class EnvironmentSpec:
             (mounting): ``sudo``, ``doas``, ``command:WORDS`` or ``none``.
         privilege_password_from: where the password is that sudo asks the user for; None where it asks for
             none.
+        windows: how a Windows host is reached, None for the defaults; there ``host_key`` and ``fingerprint``
+            are about its certificate.
     """
 
     name: str
@@ -127,6 +150,7 @@ class EnvironmentSpec:
     directory: str | None = None
     privilege: str = "sudo"
     privilege_password_from: SecretReference | None = None
+    windows: WindowsAccess | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +179,7 @@ class Environment:
     privilege: str = "sudo"
     privilege_password_from: SecretReference | None = None
     facts: HostFacts | None = None
+    windows: WindowsAccess | None = None
 
     @property
     def primary_user(self) -> EnvironmentUser:

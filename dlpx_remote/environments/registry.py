@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -23,6 +24,7 @@ from dlpx_remote.environments.model import (
     HostFacts,
     HostType,
     SecretReference,
+    WindowsAccess,
 )
 from dlpx_remote.environments.validation import (
     check_authentication,
@@ -31,6 +33,7 @@ from dlpx_remote.environments.validation import (
     check_user,
     parse_secret_reference,
 )
+from dlpx_remote.environments.windows import check_windows_login
 from dlpx_remote.errors import AlreadyExists, InvalidRequest, NotFound
 from dlpx_remote.store import Store
 from dlpx_remote.store.models import EnvironmentRow, HostFactsRow, UserRow
@@ -72,6 +75,7 @@ class Registry:
                 directory=spec.directory,
                 privilege=spec.privilege,
                 privilege_password_from=_text(spec.privilege_password_from),
+                **_windows_columns(spec),
                 made_on_host=[],
                 added=datetime.now(UTC),
             )
@@ -111,6 +115,11 @@ class Registry:
         check_authentication(authentication)
         with self._store.write() as session:
             row = _row(session, environment)
+            windows = _environment(row).windows
+            if windows is not None:
+                check_windows_login(windows, authentication)
+            elif authentication.certificate is not None:
+                raise InvalidRequest("A certificate is for Windows hosts.", "Leave out --certificate.")
             if any(known.name == user for known in row.users):
                 raise AlreadyExists(
                     f"The environment {row.name} has a user {user!r} already.",
@@ -185,7 +194,7 @@ class Registry:
         with self._store.write() as session:
             row = _row(session, reference)
             known = row.made_on_host
-            row.made_on_host = sorted({*known, *directories}, key=lambda path: (path.count("/"), path))
+            row.made_on_host = sorted({*known, *directories}, key=_depth)
 
     def lookup(self, environment_reference: str, user_reference: str) -> tuple[Environment, EnvironmentUser]:
         """The environment and user behind two references.
@@ -224,7 +233,26 @@ class Registry:
             key_path=None if authentication.key is None else _absolute(authentication.key),
             passphrase_from=_text(authentication.passphrase_from),
             password_from=_text(authentication.password_from),
+            certificate_path=None
+            if authentication.certificate is None
+            else _absolute(authentication.certificate),
         )
+
+
+def _windows_columns(spec: EnvironmentSpec) -> dict[str, Any]:
+    if spec.host_type is not HostType.WINDOWS:
+        return {}
+    access = spec.windows or WindowsAccess()
+    return {
+        "scheme": access.scheme,
+        "login": access.login,
+        "ca_file": None if access.ca_file is None else _absolute(access.ca_file),
+        "unencrypted": access.unencrypted,
+    }
+
+
+def _depth(path: str) -> tuple[int, str]:
+    return path.count("/") + path.count("\\"), path
 
 
 def login_name(spec: EnvironmentSpec) -> str:
@@ -329,6 +357,7 @@ def _environment(row: EnvironmentRow) -> Environment:
                     key=user.key_path,
                     passphrase_from=_reference(user.passphrase_from),
                     password_from=_reference(user.password_from),
+                    certificate=user.certificate_path,
                 ),
                 primary=user.is_primary,
             )
@@ -341,4 +370,12 @@ def _environment(row: EnvironmentRow) -> Environment:
         privilege=row.privilege,
         privilege_password_from=_reference(row.privilege_password_from),
         facts=None if facts is None else HostFacts.of(facts),
+        windows=None
+        if row.host_type != HostType.WINDOWS.value
+        else WindowsAccess(
+            scheme=row.scheme or "https",  # type: ignore[arg-type]  # checked when it was added
+            login=row.login or "ntlm",  # type: ignore[arg-type]
+            ca_file=row.ca_file,
+            unencrypted=bool(row.unencrypted),
+        ),
     )

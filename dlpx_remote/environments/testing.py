@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from dlpx_remote.environments.connections import Connections
 from dlpx_remote.environments.directories import DirectoryUnusable, prepare
-from dlpx_remote.environments.model import Environment, EnvironmentUser, HostFacts, StepOutcome, TestStep
+from dlpx_remote.environments.model import Environment, EnvironmentUser, HostFacts, HostType, TestStep
 from dlpx_remote.environments.privileges import try_privileges
 from dlpx_remote.environments.secrets import SecretUnavailable
+from dlpx_remote.environments.trial import Steps, Stop, Trial
+from dlpx_remote.environments.windows_testing import try_windows
 from dlpx_remote.errors import InvalidRequest, RemoteError
 from dlpx_remote.transports.base import (
     AuthenticationFailed,
@@ -29,7 +28,6 @@ from dlpx_remote.transports.privilege import Privilege
 from dlpx_remote.transports.ssh.ssh_config import ALGORITHMS
 from dlpx_remote.transports.ssh.target import Hop, SshTarget, hops
 
-_PORT_TIMEOUT = 10.0
 _COMMAND_TIMEOUT = 30.0
 
 STEPS = (
@@ -62,52 +60,6 @@ _TOOLS = {
 }
 
 
-@dataclass(frozen=True)
-class Trial:
-    """What ``env test`` found.
-
-    Attributes:
-        steps: one for each of :data:`STEPS`.
-        facts: what is known of the host now; None when nobody could log in.
-        made: directories that did not exist before, outermost first.
-    """
-
-    steps: tuple[TestStep, ...]
-    facts: HostFacts | None
-    made: tuple[str, ...]
-
-
-class _Stop(Exception):
-    """What follows cannot be tried; the step that failed has been reported."""
-
-
-@dataclass
-class _Trial:
-    """The steps so far, and the one that runs."""
-
-    report: Callable[[TestStep], None]
-    steps: list[TestStep] = field(default_factory=list)
-    began: float = 0.0
-    facts: HostFacts | None = None
-    made: tuple[str, ...] = ()
-
-    def end(self, name: str, outcome: StepOutcome, detail: str = "", action: str = "") -> None:
-        now = time.monotonic()
-        step = TestStep(name, outcome, detail, action, now - self.began)
-        self.began = now
-        self.steps.append(step)
-        self.report(step)
-
-    @contextmanager
-    def failing(self, name: str, *errors: type[RemoteError]) -> Iterator[None]:
-        """One of ``errors`` fails the step ``name`` and stops the trial."""
-        try:
-            yield
-        except errors as error:
-            self.end(name, "failed", error.message, error.action)
-            raise _Stop from None
-
-
 def try_environment(
     connections: Connections,
     environment: Environment,
@@ -126,7 +78,9 @@ def try_environment(
         Every step. A step that needs an earlier one that failed is ``skipped``; a missing tool is a
         ``warning``, for only some operations need it.
     """
-    trial = _Trial(on_step or (lambda _step: None), began=time.monotonic())
+    if environment.host_type is HostType.WINDOWS:
+        return try_windows(connections, environment, user, on_step)
+    trial = Steps(on_step or (lambda _step: None), began=time.monotonic())
     try:
         _reach(trial, _configuration(trial, connections.target(environment, user)))
         connection = _log_in(trial, connections, environment, user)
@@ -139,12 +93,12 @@ def try_environment(
             else:
                 trial.end(step, "warning", f"not found; {reason}", action)
         _directories(trial, connection, environment)
-    except _Stop:
-        _skip_rest(trial)
+    except Stop:
+        trial.skip_rest(STEPS)
     return Trial(tuple(trial.steps), trial.facts, trial.made)
 
 
-def _configuration(trial: _Trial, target: SshTarget) -> list[Hop]:
+def _configuration(trial: Steps, target: SshTarget) -> list[Hop]:
     """What ``ssh_config`` makes of the target, and what of it is not honoured."""
     name = "ssh configuration"
     with trial.failing(name, InvalidRequest):
@@ -164,53 +118,28 @@ def _configuration(trial: _Trial, target: SshTarget) -> list[Hop]:
     return chain
 
 
-def _reach(trial: _Trial, chain: list[Hop]) -> None:
+def _reach(trial: Steps, chain: list[Hop]) -> None:
     *jumps, address = chain
     way = f"the jump host {jumps[-1].name}" if jumps else "its ProxyCommand" if address.proxy_command else ""
     if way:
         trial.end("name resolves", "skipped", f"left to {way}")
         trial.end("port answers", "skipped", f"left to {way}")
         return
-    try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no host name"
-        trial.end(
-            "name resolves",
-            "failed",
-            f"{address.host} has no address: {reason}",
-            "Check the name for a typing error, and the name service of this machine.",
-        )
-        raise _Stop from None
-    numbers = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    trial.end("name resolves", "ok", f"{address.host} is {', '.join(numbers)}")
-    try:
-        with socket.create_connection((address.host, address.port), timeout=_PORT_TIMEOUT):
-            pass
-    except OSError as error:
-        reason = "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
-        trial.end(
-            "port answers",
-            "failed",
-            f"{address.host} port {address.port}: {reason}",
-            "Is the SSH server running there, is the port right, and does a firewall let it through?",
-        )
-        raise _Stop from None
-    trial.end("port answers", "ok", f"port {address.port}")
+    trial.reach(address.host, address.port, "the SSH server")
 
 
 def _log_in(
-    trial: _Trial, connections: Connections, environment: Environment, user: EnvironmentUser
+    trial: Steps, connections: Connections, environment: Environment, user: EnvironmentUser
 ) -> Connection:
     try:
         connection = connections.connection(environment.reference, user.reference)
     except (AuthenticationFailed, CredentialUnusable, LoginLost) as error:
         trial.end("host key", "ok", _how_checked(environment))
         trial.end("login", "failed", error.message, error.action)
-        raise _Stop from None
+        raise Stop from None
     except ConnectFailed as error:  # the host key itself, or whatever else kept it from being shown
         trial.end("host key", "failed", error.message, error.action)
-        raise _Stop from None
+        raise Stop from None
     except (ShellUnavailable, HomeDirectoryMissing) as error:
         trial.end("host key", "ok", _how_checked(environment))
         trial.end("login", "ok", f"as {user.name}")
@@ -218,11 +147,11 @@ def _log_in(
             trial.end("shell", "ok")
         step = "home" if isinstance(error, HomeDirectoryMissing) else "shell"
         trial.end(step, "failed", error.message, error.action)
-        raise _Stop from None
+        raise Stop from None
     except RemoteError as error:  # a secret that is not where its reference says
         trial.end("host key", "ok", _how_checked(environment))
         trial.end("login", "failed", error.message, error.action)
-        raise _Stop from None
+        raise Stop from None
     if environment.host_key == "off" and environment.fingerprint is None:
         trial.end("host key", "warning", "not checked", "Use --host-key accept-new, or give --fingerprint.")
     else:
@@ -237,7 +166,7 @@ def _how_checked(environment: Environment) -> str:
     return {"strict": "known", "accept-new": "known or new", "off": "not checked"}[environment.host_key]
 
 
-def _shell_and_home(trial: _Trial, connection: Connection) -> ShellFacts:
+def _shell_and_home(trial: Steps, connection: Connection) -> ShellFacts:
     try:
         with trial.failing("shell", ShellUnavailable, SessionRefused):
             facts = connection.facts()
@@ -246,10 +175,10 @@ def _shell_and_home(trial: _Trial, connection: Connection) -> ShellFacts:
     except HomeDirectoryMissing as error:
         trial.end("shell", "ok")
         trial.end("home", "failed", error.message, error.action)
-        raise _Stop from None
+        raise Stop from None
     except RemoteError as error:
         trial.end("shell", "failed", error.message, error.action)
-        raise _Stop from None
+        raise Stop from None
     version = result.stdout_text.strip()
     trial.end(
         "shell", "ok", f"bash {version}" + (f"; the login shell is {facts.shell}" if facts.shell else "")
@@ -258,7 +187,7 @@ def _shell_and_home(trial: _Trial, connection: Connection) -> ShellFacts:
     return facts
 
 
-def _privileges(trial: _Trial, connection: Connection, privilege: Privilege) -> None:
+def _privileges(trial: Steps, connection: Connection, privilege: Privilege) -> None:
     name = "privileges"
     try:
         verdict = try_privileges(connection, privilege)
@@ -266,12 +195,12 @@ def _privileges(trial: _Trial, connection: Connection, privilege: Privilege) -> 
         trial.end(name, "failed", error.message, error.action)
     except RemoteError as error:
         trial.end(name, "failed", error.message, error.action)
-        raise _Stop from None
+        raise Stop from None
     else:
         trial.end(name, verdict.outcome, verdict.detail, verdict.action)
 
 
-def _directories(trial: _Trial, connection: Connection, environment: Environment) -> None:
+def _directories(trial: Steps, connection: Connection, environment: Environment) -> None:
     try:
         directories = prepare(connection, environment.directory)
     except DirectoryUnusable as error:
@@ -280,14 +209,7 @@ def _directories(trial: _Trial, connection: Connection, environment: Environment
         return
     except RemoteError as error:
         trial.end("toolkit directory", "failed", error.message, error.action)
-        raise _Stop from None
+        raise Stop from None
     trial.made = directories.made
     trial.end("toolkit directory", "ok", directories.toolkit)
     trial.end("scratch directory", "ok", directories.scratch)
-
-
-def _skip_rest(trial: _Trial) -> None:
-    done = {step.name for step in trial.steps}
-    for name in STEPS:
-        if name not in done:
-            trial.end(name, "skipped", "an earlier step failed")

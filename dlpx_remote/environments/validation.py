@@ -9,7 +9,8 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from dlpx_remote.environments.model import Authentication, EnvironmentSpec, SecretReference
+from dlpx_remote.environments.model import Authentication, EnvironmentSpec, HostType, SecretReference
+from dlpx_remote.environments.windows import check_windows
 from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.transports.privilege import Privilege
 
@@ -209,6 +210,10 @@ def check_authentication(authentication: Authentication) -> None:
             )
         if not authentication.key.strip():
             raise InvalidRequest("The path of the key is empty.", "Give --key PATH, or leave it out.")
+    if authentication.certificate is not None and not authentication.certificate.strip():
+        raise InvalidRequest(
+            "The path of the certificate is empty.", "Give --certificate PATH, or leave it out."
+        )
 
 
 def check_privilege(way: str, password_from: SecretReference | None) -> None:
@@ -242,9 +247,17 @@ def check_spec(spec: EnvironmentSpec) -> None:
         raise InvalidRequest(
             f"{spec.host_key!r} is not a way to check host keys.", "Use strict, accept-new or off."
         )
+    check_authentication(spec.authentication)
+    if spec.host_type is HostType.WINDOWS:
+        check_windows(spec)
+        return
+    if spec.windows is not None or spec.authentication.certificate is not None:
+        raise InvalidRequest(
+            "Scheme, authentication, CA file and certificate are about Windows hosts.",
+            "Add --os windows, or leave them out.",
+        )
     if spec.fingerprint is not None:
         check_fingerprint(spec.fingerprint)
     if spec.directory is not None:
         check_directory(spec.directory)
-    check_authentication(spec.authentication)
     check_privilege(spec.privilege, spec.privilege_password_from)

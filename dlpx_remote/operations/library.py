@@ -201,13 +201,13 @@ class LibraryCalls:
         return LibraryReply({"exit_code": result.exit_code}, (result.stdout, result.stderr))
 
     def _sync(self, call: LibraryCall, timeout: float) -> LibraryReply:
+        _require_host_type(call, "bash")
         if self._data_set is None:
             raise LibraryRefusal(
                 "failed",
                 "no_data_set",
                 f"libs.run_sync needs the data set of a dSource to copy into; {call.operation} has none.",
             )
-        _require_host_type(call, "bash")
         source = str(call.options["source_directory"])
         try:
             connection = self._connections.connection(call.environment, call.user)

@@ -66,6 +66,11 @@ class EnvironmentRow(Base):
     made_on_host: Mapped[list[str]] = mapped_column(JSON)
     """Directories that the engine itself made on the host, outermost first; only these are ever removed."""
     privilege: Mapped[str] = mapped_column(Text, server_default="sudo")
+    scheme: Mapped[str | None] = mapped_column(String(10))
+    """Of this and the next three: Windows hosts only."""
+    login: Mapped[str | None] = mapped_column(String(20))
+    ca_file: Mapped[str | None] = mapped_column(Text)
+    unencrypted: Mapped[bool | None]
     privilege_password_from: Mapped[str | None] = mapped_column(Text)
     added: Mapped[datetime] = mapped_column(UtcDateTime)
 
@@ -90,6 +95,7 @@ class UserRow(Base):
     key_path: Mapped[str | None] = mapped_column(Text)
     passphrase_from: Mapped[str | None] = mapped_column(Text)
     password_from: Mapped[str | None] = mapped_column(Text)
+    certificate_path: Mapped[str | None] = mapped_column(Text)
 
     environment: Mapped[EnvironmentRow] = relationship(back_populates="users")
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from dlpx_remote.environments.connections import Connections
 from dlpx_remote.environments.directories import HostDirectories, prepare, prepare_temporary, remove
-from dlpx_remote.environments.model import Environment, HostFacts, RemovedEnvironment
+from dlpx_remote.environments.model import Environment, HostFacts, HostType, RemovedEnvironment
 from dlpx_remote.environments.registry import Registry
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.plugins.plugin import Plugin
@@ -31,7 +31,7 @@ class Kept:
     def prepare(self, environment: Environment, connection: Connection) -> HostDirectories:
         """Keep the facts; make the directories that are missing, and remember which."""
         self._registry.record_facts(environment.reference, HostFacts.of(connection.facts()))
-        directories = prepare(connection, environment.directory)
+        directories = prepare(connection, environment.directory, environment.host_type)
         if directories.made:
             self._registry.record_made(environment.reference, directories.made)
         return directories
@@ -52,7 +52,7 @@ class Forgotten:
 
     def prepare(self, environment: Environment, connection: Connection) -> HostDirectories:
         """Make directories that :meth:`clean` will remove."""
-        directories = prepare_temporary(connection)
+        directories = prepare_temporary(connection, environment.host_type)
         with self._lock:
             self._made.append((environment, connection, directories))
         return directories
@@ -88,7 +88,7 @@ class Forgotten:
         complaints = []
         for environment, connection, directories in made:
             try:
-                remove(connection, directories.made)
+                remove(connection, directories.made, environment.host_type)
             except RemoteError as error:
                 _LOG.info("temporary directories on %s: %s", environment.name, error)
                 complaints.append(f"{directories.root} is left on {environment.name}: {error.message}")
@@ -99,12 +99,13 @@ def forget_on_host(
     connections: Connections, environment: Environment, made: Sequence[str]
 ) -> RemovedEnvironment:
     """Remove from the host what the engine made there, if it can be reached."""
-    root = next((path.removesuffix("/toolkit") for path in made if path.endswith("/toolkit")), "")
+    below = "/toolkit" if environment.host_type is HostType.UNIX else "\\scratch"
+    root = next((path.removesuffix(below) for path in made if path.endswith(below)), "")
     if not made:
         return RemovedEnvironment(environment, root, cleaned=True)
     try:
         connection = connections.connection(environment.reference, environment.primary_user.reference)
-        remove(connection, made)
+        remove(connection, made, environment.host_type)
     except RemoteError as error:
         return RemovedEnvironment(environment, root, cleaned=False, detail=str(error))
     return RemovedEnvironment(environment, root, cleaned=True)

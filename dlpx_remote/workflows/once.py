@@ -8,7 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from dlpx_remote.environments.connections import Connections
-from dlpx_remote.environments.model import Environment, EnvironmentSpec, EnvironmentUser
+from dlpx_remote.environments.model import (
+    Environment,
+    EnvironmentSpec,
+    EnvironmentUser,
+    HostType,
+    WindowsAccess,
+)
 from dlpx_remote.environments.registry import login_name, unknown_environment, user_by_reference
 from dlpx_remote.environments.secrets import Secrets
 from dlpx_remote.environments.validation import check_spec
@@ -137,6 +143,7 @@ def unstored(spec: EnvironmentSpec, number: int) -> Environment:
         host_type=spec.host_type,
         users=(user,),
         jump=spec.jump,
+        windows=(spec.windows or WindowsAccess()) if spec.host_type is HostType.WINDOWS else None,
         host_key=spec.host_key,
         fingerprint=spec.fingerprint,
         directory=spec.directory,

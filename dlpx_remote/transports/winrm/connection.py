@@ -8,6 +8,7 @@ closed, and what it keeps on the host is one shell.
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,9 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from dlpx_remote.errors import RemoteError
 from dlpx_remote.redaction import REDACTOR
 from dlpx_remote.transports.base import (
     MAX_OUTPUT,
+    AuthenticationFailed,
     CommandEnded,
     CommandResult,
     CommandTimeout,
@@ -107,20 +110,31 @@ def connect(
         SessionRefused: the host has no room for another shell.
         InvalidRequest: target or CA file cannot be used.
     """
-    check_target(target)
     connection = WinrmConnection(target, deadlines or Deadlines(), trace)
-    connection.log_in()
+    connection.open()
     return connection
 
 
 class WinrmConnection:
-    """Implements :class:`dlpx_remote.transports.base.Connection`; made by :func:`connect`."""
+    """Implements :class:`dlpx_remote.transports.base.Connection`; made by :func:`connect`.
+
+    One that is made directly logs in when it is first needed. A login that was refused is not tried again.
+
+    Args:
+        target: the account, and how to get in.
+        deadlines: of everything.
+        trace: called with every stage's start and end.
+
+    Raises:
+        InvalidRequest: the target cannot be used.
+    """
 
     def __init__(self, target: WinrmTarget, deadlines: Deadlines, trace: Trace | None) -> None:
+        check_target(target)
         self._target = target
         self._deadlines = deadlines
         self._tracer = Tracer(trace)
-        self._context = tls_context(target) if target.scheme == "https" else None
+        self._context: ssl.SSLContext | None = None
         self._password = ""
         self._where = {"host": target.host, "user": target.user}
         self._wires = Wires(self._wire, target.at_once)
@@ -128,6 +142,11 @@ class WinrmConnection:
         self._facts: ShellFacts | None = None
         self._facts_lock = threading.Lock()
         self._closing = threading.Event()
+        self._login = threading.Lock()
+        self._logged_in = False
+        self._refused: AuthenticationFailed | None = None
+        self._failure: RemoteError | None = None
+        self._failures = 0
 
     @property
     def address(self) -> str:
@@ -137,7 +156,7 @@ class WinrmConnection:
     @property
     def is_open(self) -> bool:
         """False once the connection is closed."""
-        return not self._closing.is_set()
+        return self._logged_in and not self._closing.is_set()
 
     @property
     def at_once(self) -> int:
@@ -153,13 +172,42 @@ class WinrmConnection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def log_in(self) -> None:
-        """Get in, and open the shell; once, before anything else.
+    def open(self) -> bool:
+        """Log in and open the shell, unless that was done already; True when this call did.
+
+        Of several threads one does, and all hear of it when it fails.
 
         Raises:
             What :func:`connect` raises.
         """
+        if self._logged_in:
+            return False
+        seen = self._failures
+        with self._login:
+            if self._logged_in:
+                return False
+            if self._closing.is_set():
+                raise NotSent(
+                    f"The connection to {self._target.host} is closed.", "Connect again.", **self._where
+                )
+            if self._refused is not None:
+                raise self._refused
+            if self._failure is not None and self._failures != seen:
+                raise self._failure  # of the attempt that this thread waited for
+            try:
+                self._log_in()
+            except RemoteError as error:
+                self._failure, self._failures = error, self._failures + 1
+                if isinstance(error, AuthenticationFailed):
+                    self._refused = error
+                raise
+            self._logged_in = True
+            return True
+
+    def _log_in(self) -> None:
         seconds = self._deadlines.connect
+        if self._target.scheme == "https":
+            self._context = tls_context(self._target)
         if self._target.password is not None and self._target.authentication in ("ntlm", "basic"):
             self._password = self._target.password()
         deadline = Deadline(seconds)
@@ -173,7 +221,6 @@ class WinrmConnection:
             if self._shells.owing:
                 self._shells.settle(wire, Deadline(ENDING_LOGIN))
             wire.close()
-            self._closing.set()
             raise
         self._wires.add(wire)
 
@@ -298,6 +345,7 @@ class WinrmConnection:
 
     def _execute(self, invocation: Invocation, on_output: OutputCallback | None) -> CommandResult:
         """Run over a wire within the limit of wires."""
+        self.open()
         deadline = invocation.limits.deadline
         while True:
             try:

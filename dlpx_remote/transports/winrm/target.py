@@ -34,7 +34,6 @@ class WinrmTarget:
             shows it, or SHA-256, in hexadecimal.
         verify: False takes any certificate. Whoever answers then gets the password and the scripts.
         unencrypted: allow what everybody on the network can read: Basic over HTTP.
-        persistent: keep a PowerShell process running and give it all scripts, instead of one for each.
         at_once: commands at a time, at most; a quota of the host lowers it.
     """
 
@@ -50,7 +49,6 @@ class WinrmTarget:
     thumbprint: str | None = None
     verify: bool = True
     unencrypted: bool = False
-    persistent: bool = False
     at_once: int = 8
 
     @property

@@ -142,7 +142,12 @@ def test_a_get_that_is_cut_leaves_what_was_there(host: Windows, tmp_path: Path) 
 
 def test_the_path_is_in_no_command_line_and_the_frame_is_whole(host: Windows, tmp_path: Path) -> None:
     seen: list[bytes] = []
-    host.script(r"\[IO.File\]::Open\(\$part", lambda run: (seen.append(run.stdin), Reply(exit_code=1))[1])
+
+    def look(run: Invocation) -> Reply:
+        seen.append(run.stdin)
+        return Reply(exit_code=1)
+
+    host.script(r"\[IO.File\]::Open\(\$part", look)
     source = tmp_path / "source"
     source.write_bytes(b"content")
     with host.connect() as connection, pytest.raises(TransferFailed, match="exit code 1"):

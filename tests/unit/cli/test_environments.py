@@ -54,6 +54,7 @@ def test_what_was_said_is_what_is_stored(command: CommandLine, files: Path) -> N
         "key": "/keys/id",
         "passphrase_from": "command:pass show key",
         "password_from": "file:/run/secrets/oracle",
+        "certificate": None,
     }
 
 

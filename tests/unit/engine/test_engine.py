@@ -6,6 +6,7 @@ import json
 import logging
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,11 @@ from dlpx_remote.engine import (
     PluginInvalid,
     RemoteError,
     SecretReference,
+    WindowsAccess,
     check_plugin,
     discover_once,
     parse_secret_reference,
 )
-from dlpx_remote.environments.connections import TransportMissing
 from dlpx_remote.redaction import MASK, REDACTOR, redact
 from dlpx_remote.store import StateError
 from dlpx_remote.workflows.plugins import build_order
@@ -151,20 +152,43 @@ def test_two_engines_share_a_state(engine: Engine, state: Path) -> None:
     assert [environment.name for environment in engine.environments()] == ["db1"]
 
 
-def test_windows_environments_can_be_kept_but_not_reached_yet(engine: Engine) -> None:
-    engine.add_environment(EnvironmentSpec("win", "win1", user="anna", host_type=HostType.WINDOWS))
-    with pytest.raises(TransportMissing, match="Windows hosts cannot be reached yet"):
+WINDOWS = EnvironmentSpec(
+    "win",
+    "127.0.0.1",
+    user="anna",
+    port=1,
+    host_type=HostType.WINDOWS,
+    authentication=Authentication(password_from=SecretReference("env", "WINDOWS_PASSWORD")),
+)
+
+
+def test_how_a_windows_host_is_reached_is_kept(engine: Engine, state: Path) -> None:
+    access = WindowsAccess("http", "basic", unencrypted=True)
+    assert engine.add_environment(replace(WINDOWS, windows=access)).windows == access
+    assert engine.add_environment(replace(WINDOWS, name="other")).windows == WindowsAccess()
+    with Engine(state) as other:
+        assert other.environment("win").windows == access
+
+
+def test_a_windows_host_that_is_down_is_told_of(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WINDOWS_PASSWORD", secret("password of a Windows user"))
+    engine.add_environment(WINDOWS)
+    with pytest.raises(RemoteError, match="port 1 refuses connections"):
         engine.run("win", "Get-Date")
-    with pytest.raises(TransportMissing):
-        engine.test_environment("win")
+    steps = engine.test_environment("win")
+    assert [step.name for step in steps if step.outcome == "failed"] == ["port answers"]
+    assert [step.outcome for step in steps][2:] == ["skipped"] * 4
 
 
-def test_a_windows_environment_fails_its_part_of_a_discovery(engine: Engine, tmp_path: Path) -> None:
-    engine.add_environment(EnvironmentSpec("win", "win1", user="anna", host_type=HostType.WINDOWS))
+def test_a_windows_environment_fails_its_part_of_a_discovery(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WINDOWS_PASSWORD", secret("password of a Windows user"))
+    engine.add_environment(WINDOWS)
     engine.add_plugin(write_plugin(tmp_path / "windows", tmp_path, host_type="WINDOWS"))
     (result,) = engine.discover().results
     assert result.failure is not None
-    assert result.failure.kind == "TransportMissing"
+    assert result.failure.kind == "ConnectionRefused"
 
 
 # plugins

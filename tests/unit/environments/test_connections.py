@@ -9,21 +9,24 @@ from typing import Any
 
 import pytest
 
-from dlpx_remote.environments.connections import Connections, ConnectionsClosed, TransportMissing
+from dlpx_remote.environments.connections import Connections, ConnectionsClosed
 from dlpx_remote.environments.model import (
     Authentication,
     Environment,
     EnvironmentUser,
     HostType,
     SecretReference,
+    WindowsAccess,
 )
-from dlpx_remote.environments.secrets import Secrets
+from dlpx_remote.environments.secrets import Secrets, SecretUnavailable
 from dlpx_remote.errors import NotFound
 from dlpx_remote.transports.base import AuthenticationFailed, ConnectionRefused
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.network import Link
 from dlpx_remote.transports.ssh.target import Hop, SshTarget
 from tests.unit.environments.local import LocalConnection
+
+BY_PASSWORD = Authentication(password_from=SecretReference("prompt"))
 
 
 def environment(number: int = 1, **changes: Any) -> Environment:
@@ -197,14 +200,38 @@ def test_unknown_references_are_told(host: Host) -> None:
         connections.connection("UNIX_HOST_ENVIRONMENT-9", "HOST_USER-1")
 
 
-def test_windows_hosts_are_refused_in_plain_words(host: Host) -> None:
-    windows = environment(1, host_type=HostType.WINDOWS)
-    with (
-        make(host, windows) as connections,
-        pytest.raises(TransportMissing, match="db1 is a Windows environment"),
-    ):
-        connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
+def test_windows_hosts_are_reached_by_winrm(host: Host) -> None:
+    windows = environment(1, host_type=HostType.WINDOWS, users=(BY_PASSWORD,))
+    with make(host, windows) as connections:
+        target = connections.windows_target(windows, windows.primary_user)
+    assert (target.scheme, target.effective_port, target.authentication) == ("https", 2222, "ntlm")
     assert host.targets == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({}, ""),
+        ({"host_key": "off"}, "The certificate of db1 is not checked"),
+        ({"host_key": "off", "fingerprint": "0" * 40}, ""),
+        ({"windows": WindowsAccess(scheme="http")}, ""),
+        (
+            {"windows": WindowsAccess(scheme="http", login="basic", unencrypted=True)},
+            "can be read by everybody on the network",
+        ),
+    ],
+)
+def test_what_is_not_safe_about_a_windows_host_is_warned_of_once(
+    host: Host, changes: dict[str, Any], warning: str
+) -> None:
+    windows = environment(1, host_type=HostType.WINDOWS, users=(BY_PASSWORD,), **changes)
+    said: list[str] = []
+    with make(host, windows, on_warning=said.append) as connections:
+        for _ in range(2):
+            with pytest.raises(SecretUnavailable):  # nobody is there to be asked
+                connections.connection("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-10")
+    assert len(said) == (1 if warning else 0)
+    assert all(warning in sentence for sentence in said)
 
 
 def test_a_host_that_was_down_is_tried_again(host: Host) -> None:
@@ -275,7 +302,7 @@ def test_a_change_by_this_engine_is_noticed_at_once(host: Host) -> None:
     with make(host, both) as connections:
 
         def run() -> str:
-            return connections.connection_named(lambda *_: (both, primary[0]), "db1", None).address
+            return connections.connection_named(lambda *_: (both, primary[0]), "db1", None)[1].address
 
         assert run().startswith("user0@")
         primary[0] = both.users[1]

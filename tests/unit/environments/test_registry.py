@@ -78,7 +78,10 @@ def test_references_are_never_used_again(registry: Registry) -> None:
 
 
 def test_windows_environments_have_references_of_their_own_form(registry: Registry) -> None:
-    added = registry.add(EnvironmentSpec("win", "win1", user="anna", host_type=HostType.WINDOWS))
+    login = Authentication(password_from=SecretReference("env", "PASSWORD"))
+    added = registry.add(
+        EnvironmentSpec("win", "win1", user="anna", host_type=HostType.WINDOWS, authentication=login)
+    )
     assert added.reference == "WINDOWS_HOST_ENVIRONMENT-1"
     assert added.host_reference == "WINDOWS_HOST-1"
 

@@ -12,7 +12,8 @@ import pytest
 
 from dlpx_remote.environments.model import SecretReference, TestStep
 from dlpx_remote.environments.secrets import Secrets
-from dlpx_remote.environments.testing import STEPS, Trial, try_environment
+from dlpx_remote.environments.testing import STEPS, try_environment
+from dlpx_remote.environments.trial import Trial
 from dlpx_remote.transports.base import (
     AuthenticationFailed,
     CredentialUnusable,

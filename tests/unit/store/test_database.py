@@ -89,14 +89,22 @@ def test_what_an_older_version_wrote_is_kept_and_means_what_it_meant(state: Path
         row.users.append(UserRow(reference="HOST_USER-1", name="anna", is_primary=True, agent=False))
         session.add(row)
         session.flush()
-        for column in ("privilege", "privilege_password_from"):
+        windows = environment_row(2)
+        windows.host_type = "WINDOWS"
+        session.add(windows)
+        session.flush()
+        added_since = ("privilege", "privilege_password_from", "scheme", "login", "ca_file", "unencrypted")
+        for column in added_since:
             session.execute(text(f"ALTER TABLE environments DROP COLUMN {column}"))
+        session.execute(text("ALTER TABLE environment_users DROP COLUMN certificate_path"))
         session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     store.close()
     store = Store(state)
     with store.read() as session:
-        (found,) = session.scalars(select(EnvironmentRow)).all()
+        found, windows = session.scalars(select(EnvironmentRow).order_by(EnvironmentRow.id)).all()
         assert (found.privilege, found.privilege_password_from) == ("sudo", None)
+        assert (found.scheme, found.login, found.unencrypted) == (None, None, None)
+        assert (windows.scheme, windows.login, windows.unencrypted) == ("https", "ntlm", False)
         assert [user.name for user in found.users] == ["anna"]
     store.close()
 
