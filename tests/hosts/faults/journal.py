@@ -26,36 +26,47 @@ class Journal:
     Attributes:
         lengths: of the conversation in which the points are counted; None while the journal is new.
         done: what is known already.
+        unassigned: broken promises that are not known to be one point's.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lengths: Lengths | None = None
         self.done: dict[Point, Outcome] = {}
+        self.unassigned: list[Outcome] = []
         if path.exists():
             self._read()
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Everything that is known."""
+        return [*self.done.values(), *self.unassigned]
 
     def begin(self, lengths: Lengths) -> None:
         """Begin anew; a journal that was there is put aside."""
         if self.path.exists():
             self.path.replace(self.path.with_name(self.path.name + ".before"))
-        self.lengths, self.done = lengths, {}
+        self.lengths, self.done, self.unassigned = lengths, {}, []
         counted = [[phase, direction, length] for (phase, direction), length in lengths.items()]
         self._write([{"code": code_under_test(), "lengths": counted}])
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Write down what became of points."""
-        known = {outcome.point: outcome for outcome in outcomes if outcome.point}
-        self._write(
-            {
-                "point": str(point),
+        for outcome in outcomes:
+            record = {
+                "point": str(outcome.point) if outcome.point else None,
                 "said": outcome.said,
                 "struck": outcome.struck,
                 **({"broken": outcome.broken} if outcome.broken else {}),
             }
-            for point, outcome in known.items()
-        )
-        self.done.update(known)
+            self._write([record])
+            self._note(outcome)
+
+    def _note(self, outcome: Outcome) -> None:
+        if outcome.point:
+            self.done[outcome.point] = outcome
+        else:
+            self.unassigned.append(outcome)
 
     def _write(self, records: Iterable[dict[str, Any]]) -> None:
         with self.path.open("a") as file:
@@ -71,8 +82,8 @@ class Journal:
             return
         self.lengths = {(phase, direction): length for phase, direction, length in head["lengths"]}
         for record in records:
-            point = Point.parse(record["point"])
-            self.done[point] = Outcome(point, record["said"], record["struck"], record.get("broken", []))
+            point = Point.parse(record["point"]) if record["point"] else None
+            self._note(Outcome(point, record["said"], record["struck"], record.get("broken", [])))
 
 
 def code_under_test() -> str:

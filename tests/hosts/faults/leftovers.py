@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +59,14 @@ def session_processes(server: Listening) -> list[SessionProcess]:
     return found
 
 
-def files_left(home: Path) -> list[str]:
-    """What sessions have left in the home directory."""
-    return sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+def files_left(places: Iterable[Path]) -> list[str]:
+    """What sessions have left in directories that were empty."""
+    return sorted(str(path) for place in places for path in place.rglob("*"))
+
+
+def places_of(server: Sshd) -> tuple[Path, Path]:
+    """The home and the runtime directory of the sessions of ``server``."""
+    return server.home, server.directory / "runtime"
 
 
 def wait_until_empty(look: Callable[[], Sequence[object]]) -> None:
@@ -82,5 +87,5 @@ def nothing_left(server: Sshd) -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     wait_until_empty(lambda: session_processes(server))
-    wait_until_empty(lambda: files_left(server.home))
+    wait_until_empty(lambda: files_left(places_of(server)))
     wait_until_empty(lambda: [repr(thread) for thread in set(threading.enumerate()) - before])

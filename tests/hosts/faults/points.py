@@ -49,6 +49,7 @@ class Outcome:
     """What became of one point.
 
     Attributes:
+        point: None for a conversation without a fault, and for what some points of many have left.
         said: by step, ``success`` or the error's class.
         struck: False when the conversation was over before the fault's byte.
         broken: every promise that was broken, in words.

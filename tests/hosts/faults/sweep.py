@@ -37,7 +37,7 @@ from dlpx_remote.transports.base import (
     TransportError,
 )
 from dlpx_remote.transports.ssh import SshConnection, SshTarget, connect
-from tests.hosts.faults.leftovers import files_left, session_processes, wait_until_empty
+from tests.hosts.faults.leftovers import files_left, places_of, session_processes, wait_until_empty
 from tests.hosts.faults.points import DIRECTIONS, PHASES, Lengths, Outcome, Phase, Point
 from tests.hosts.faults.proxy import Fault, Link, Proxy
 from tests.hosts.sshd import Sshd
@@ -70,7 +70,7 @@ class Host:
     """A running server, as another process can be told of it.
 
     Attributes:
-        home: of its sessions.
+        places: where its sessions could leave files.
     """
 
     address: str
@@ -78,13 +78,13 @@ class Host:
     user: str
     key: Path
     fingerprint: str
-    home: Path
+    places: tuple[Path, ...]
 
     @classmethod
     def of(cls, server: Sshd) -> Host:
         """``server`` must allow as many sessions and logins at once as points are played."""
         fingerprint = server.fingerprint()
-        return cls(server.address, server.port, server.user, server.user_key, fingerprint, server.home)
+        return cls(server.address, server.port, server.user, server.user_key, fingerprint, places_of(server))
 
 
 class Stage:
@@ -184,6 +184,10 @@ class Lane:
                 self._spare.connection.close()
         finally:
             self._proxy.__exit__()
+
+    def tidy(self) -> None:
+        """Run a command, which takes away what cut-off connections have left for those who come to ask."""
+        self._next()
 
     def measure(self) -> Lengths:
         """Lengths of the phases in a conversation without a fault."""
@@ -389,6 +393,9 @@ def judge(played: Played) -> None:
 def play_all(stage: Stage, points: Iterable[Point], at_once: int = AT_ONCE) -> list[Outcome]:
     """Play points side by side, wait until nothing of them runs on the host, and judge them.
 
+    Returns:
+        An outcome for each point, and one without a point for what is left and cannot be told to be one's.
+
     Raises:
         AssertionError: something is left that cannot be told to be one point's.
     """
@@ -410,12 +417,23 @@ def play_all(stage: Stage, points: Iterable[Point], at_once: int = AT_ONCE) -> l
             done.result()
     _note_processes_left(stage.host, played)
     wait_until_empty(lambda: [repr(thread) for thread in set(threading.enumerate()) - threads])
-    wait_until_empty(lambda: files_left(stage.host.home))
     for one in played:
         judge(one)
         if not one.outcome.broken:
             shutil.rmtree(one.place)
-    return [one.outcome for one in played]
+    return [one.outcome for one in played] + _files_left(stage)
+
+
+def _files_left(stage: Stage) -> list[Outcome]:
+    """An outcome of no point in particular where files are left; they are removed."""
+    with Lane(stage) as lane:
+        lane.tidy()
+    wait_until_empty(lambda: session_processes(stage.host))
+    if not (left := files_left(stage.host.places)):
+        return []
+    for name in left:
+        Path(name).unlink(missing_ok=True)
+    return [Outcome(None, broken=[f"{len(left)} files left by some of these points: {', '.join(left)}"])]
 
 
 def _note_processes_left(host: Host, played: list[Played]) -> None:

@@ -11,7 +11,7 @@ from tests.hosts.faults.journal import Journal
 from tests.hosts.faults.points import Lengths, Outcome, Point, all_points, mixed, sample
 from tests.hosts.faults.sweep import NEW, OLD, Played, judge
 
-POINT = Point("run-later", "cut", "up", 7)
+POINT = Point("run-first", "cut", "up", 7)
 LENGTHS: Lengths = {("connect", "up"): 4096 + 2 * 97, ("close", "down"): 0}
 TWICE = "begin\nend\nbegin\nend\n"
 
@@ -125,11 +125,12 @@ def test_a_journal_knows_after_an_interruption_what_was_done(tmp_path: Path) -> 
     journal = Journal(tmp_path / "journal")
     journal.begin(LENGTHS)
     broken = Outcome(POINT, {"run": "success"}, struck=True, broken=["it lied"])
-    journal.add([broken])
+    left = Outcome(None, broken=["somebody left a file"])
+    journal.add([broken, left])
     with (tmp_path / "journal").open("a") as file:
         file.write('{"point": "run-later/cut/up/8", "sa')  # the machine lost its power here
     again = Journal(tmp_path / "journal")
-    assert (again.lengths, again.done) == (LENGTHS, {POINT: broken})
+    assert (again.lengths, again.done, again.unassigned) == (LENGTHS, {POINT: broken}, [left])
     again.add([Outcome(Point("close", "cut", "up", 0), {"close": "success"}, struck=True)])
     assert len(Journal(tmp_path / "journal").done) == 2
 

@@ -70,11 +70,13 @@ def test_no_fault_at_any_byte_makes_the_transport_lie_repeat_or_hang(
         ]
         say(f"\n{len(outcomes)} points in {time.monotonic() - began:.0f} s")
     say("\n".join(table(outcomes)))
-    broken = [f"{outcome.point}: {'; '.join(outcome.broken)}" for outcome in outcomes if outcome.broken]
-    if broken:
-        pytest.fail(f"{len(broken)} of {len(outcomes)} points:\n" + "\n".join(sorted(broken)), pytrace=False)
+    wrong = sorted(f"{one.point}: {'; '.join(one.broken)}" for one in outcomes if one.broken)
+    if wrong:
+        wrong.insert(0, f"{len(wrong)} of {len(outcomes)} broke a promise:")
     if missing:
-        pytest.fail(f"{missing} points are not played yet: run it again to go on.", pytrace=False)
+        wrong.append(f"{missing} points are not played yet: run it again to go on.")
+    if wrong:
+        pytest.fail("\n".join(wrong), pytrace=False)
 
 
 def _journal(config: pytest.Config) -> Journal:
@@ -99,13 +101,13 @@ def _sweep(
     directory = stage.source.parent
     for outcomes in play_in_processes(hosts, directory, stage.deadline, points):
         journal.add(outcomes)
-        broken = [outcome for outcome in journal.done.values() if outcome.broken]
+        broken = [outcome for outcome in journal.outcomes if outcome.broken]
         for line in progress.lines(len(journal.done), len(broken)):
             say(line)
         for outcome in outcomes:
             if outcome.broken:
                 say(f"broken: {outcome.point}: {'; '.join(outcome.broken)}")
-    return list(journal.done.values()), len(_remaining(journal, option))
+    return journal.outcomes, len(_remaining(journal, option))
 
 
 def _remaining(journal: Journal, option: Namespace) -> list[Point]:
