@@ -217,7 +217,8 @@ class Command:
         try:
             self._wire.exchange(request, deadline)
         except Refused as refused:
-            return refused.fault.code != OPERATION_TIMEOUT and not refused.fault.is_passing
+            fault = refused.fault
+            return fault.code not in (None, OPERATION_TIMEOUT) and not fault.is_passing
         except (Unanswered, ConnectFailed):
             return False
         return True

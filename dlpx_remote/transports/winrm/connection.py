@@ -71,6 +71,9 @@ ENDING = 5.0
 ENDING_LOGIN = 2.0
 """The same after a login that failed: most often there is no host, and nothing to end."""
 
+CLOSING = (2.0, 3.0)
+"""The same for closing, a first time and a second."""
+
 BUSY_FOR = 10.0
 """Seconds for which a host that is busy is asked again to start a command."""
 
@@ -330,7 +333,8 @@ class WinrmConnection:
         if self._shells.owing:
             with self._tracer.stage("close", self.address):
                 wire = self._wires.spare()
-                self._shells.settle(wire, Deadline(ENDING))
+                # The connection at hand may be lost without our knowing it: then by another one.
+                any(self._shells.settle(wire, Deadline(seconds)) for seconds in CLOSING)
                 wire.close()
         self._wires.close()
 

@@ -164,7 +164,7 @@ class Transfer:
                 raise TransferFailed(f"{what}: {error.message}", "Try again.", **self._where) from error
             raise
         except CommandEnded as error:
-            if error.killed or not sealed():
+            if not sealed():
                 raise TransferFailed(f"{what}: {error.message}", error.action, **self._where) from error
             raise OutcomeUnknown(
                 f"{what}, or it was: {error.message}",

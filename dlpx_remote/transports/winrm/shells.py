@@ -162,8 +162,9 @@ class Shells:
         try:
             wire.exchange(request, deadline)
         except Refused as refused:
-            if refused.fault.is_passing or refused.fault.code == OPERATION_TIMEOUT:
-                raise Unanswered(refused.fault.in_words, sent=True) from refused
+            fault = refused.fault
+            if fault.code is None or fault.is_passing or fault.code == OPERATION_TIMEOUT:
+                raise Unanswered(fault.in_words, sent=True) from refused
             # Any other fault: it is gone, or not ours to end.
 
     def _usable(self) -> Shell | None:

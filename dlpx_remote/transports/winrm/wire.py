@@ -10,6 +10,7 @@ and the next exchange begins with a new one.
 from __future__ import annotations
 
 import http.client
+import io
 import ssl
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -107,6 +108,8 @@ class Wire:
                 body = soap.read_reply(self._send(request, deadline), request)
             except Refused as refused:
                 self.proven = True
+                if refused.fault.code is None:  # no fault of the service: the connection may be out of step
+                    self.close()
                 self._check_fault(refused, request)
                 raise
             except NotUnderstood as error:
@@ -154,6 +157,8 @@ class Wire:
                 raise login_refused(self._target, self._adapter.challenges, self._adapter.date) from error
             raise Unanswered("the host has forgotten the login", sent=False) from error
         except InvalidCredentialsError as error:
+            if self._line.overdue:
+                raise OutOfTime("the time was up", sent=self._line.sent) from error
             raise login_refused(self._target, self._adapter.challenges, self._adapter.date) from error
         except Exception as error:
             raise self._failed(error) from error
@@ -298,8 +303,31 @@ class _Adapter(HTTPAdapter):
         self._pool.close()
 
 
+class _Lines(io.BufferedReader):
+    """Says when the end comes where a line should be.
+
+    http.client takes headers that end with the connection for whole ones: half of a 401 would be a refusal.
+    """
+
+    def readline(self, limit: int | None = -1, /) -> bytes:
+        line = super().readline(limit)
+        if not line:
+            raise http.client.RemoteDisconnected("the connection ended within the headers")
+        return line
+
+
+class _Reply(http.client.HTTPResponse):
+    """A response whose headers are whole."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.fp = _Lines(self.fp.detach())
+
+
 class _HttpConnection(urllib3.connection.HTTPConnection):
     """HTTP on a socket that the line opened."""
+
+    response_class = _Reply
 
     def __init__(self, *arguments: Any, line: Line, **named: Any) -> None:
         super().__init__(*arguments, **named)

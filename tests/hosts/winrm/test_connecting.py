@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -244,6 +246,23 @@ def test_a_port_of_something_else(password: str, scheme: str, kind: str, error: 
         assert not isinstance(caught.value, AuthenticationFailed)
         assert caught.value.action
         assert time.monotonic() - began < 10
+
+
+def test_half_a_refusal_is_none(password: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.recv(1 << 16)
+                client.sendall(b"HTTP/1.1 401 Unauthorized\r\nServer: Microsoft-HTTPAPI/2.0\r\nWWW-Authen")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        port = listener.getsockname()[1]
+        with pytest.raises(LoginLost):
+            connect(WinrmTarget("127.0.0.1", USER, scheme="http", port=port, password=lambda: password))
+        thread.join()
 
 
 def test_a_name_that_is_none() -> None:
