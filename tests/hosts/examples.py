@@ -9,6 +9,7 @@ from dlpx_remote.engine import DiscoveredObject, DiscoveryReport
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 POSTGRES = EXAMPLES / "postgres"
 FILES = EXAMPLES / "files"
+WINDOWS_FILES = EXAMPLES / "windows_files"
 
 CLUSTERS = {
     "/srv/order data/15": {"running": True},

@@ -1,4 +1,4 @@
-"""What the example plugins make of what their scripts print, and that both plugins are free of errors."""
+"""What the example plugins make of what their scripts print, and that the plugins are free of errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,12 @@ def files() -> Iterator[ModuleType]:
     yield from _module("files/src/files/discovery.py")
 
 
-@pytest.mark.parametrize("example", ["postgres", "files"])
+@pytest.fixture
+def windows_files() -> Iterator[ModuleType]:
+    yield from _module("windows_files/src/windows_files/discovery.py")
+
+
+@pytest.mark.parametrize("example", ["postgres", "files", "windows_files"])
 def test_an_example_has_no_error_and_is_warned_of_what_it_lacks(example: str) -> None:
     problems = check_plugin(EXAMPLES / example).problems
     assert {problem.severity for problem in problems} == {"warning"}
@@ -107,3 +112,21 @@ def test_a_tree_that_is_found_twice_is_one_with_the_marker_s_name(files: ModuleT
     (tree,) = found.trees
     assert (tree.path, tree.name, tree.found_by) == ("/t", "Tree", "marker")
     assert found.unreadable == {"/u"}
+
+
+def test_windows_paths_that_differ_in_case_only_are_one(windows_files: ModuleType) -> None:
+    lines = (
+        '{"path":"D:\\\\Daten\\\\Bücher","name":" Books \\u00e9","note":""}\r\n'
+        '{"path":"d:\\\\daten\\\\bücher","name":"again","note":""}\r\n\r\n'
+        '{"path":"C:\\\\a","name":null,"note":"Access is denied."}\r\n'
+    )
+    closed, books = windows_files.data_directories(lines)
+    assert (closed.path, closed.name, closed.note) == ("C:\\a", "", "Access is denied.")
+    assert (books.path, books.name, books.note) == ("D:\\Daten\\Bücher", "Books é", "")
+
+
+def test_a_program_that_is_found_twice_on_the_path_is_one(windows_files: ModuleType) -> None:
+    line = '{"version":"10.0.20348","path":"C:\\\\Windows\\\\System32\\\\Robocopy.exe"}\r\n'
+    (found,) = windows_files.installations(line + line.replace("Windows", "WINDOWS"))
+    assert found.version == "10.0.20348"
+    assert windows_files.installations("") == []
