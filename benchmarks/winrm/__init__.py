@@ -46,9 +46,9 @@ class Way:
 
 WAYS = (Way("http", "ntlm"), Way("http", "basic"), Way("https", "ntlm"), Way("https", "basic"))
 KINDS: dict[str, tuple[str, str, tuple[Target, ...]]] = {
-    "requests": ("HTTP requests of a warm command", "requests", (Target("at most", 3, kind="value"),)),
+    "requests": ("HTTP requests a warm command", "requests", (Target("at most", 3, kind="value"),)),
     "connections": (
-        "new TCP connections of a warm command",
+        "new TCP connections a warm command",
         "connections",
         (Target("at most", 0, kind="value"),),
     ),
@@ -71,12 +71,11 @@ class Server:
         return dict(self._ask(scheme))
 
     def _ask(self, question: object) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        text = question if isinstance(question, str) else json.dumps(question)
-        self._process.stdin.write(text + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("The server has no pipes.")
+        print(question if isinstance(question, str) else json.dumps(question), file=stdin, flush=True)
+        return json.loads(stdout.readline())
 
 
 def run(only: Sequence[str], rounds: int | None, console: Console) -> list[Record]:
@@ -122,7 +121,7 @@ def _round(server: Server, way: Way, command: Run) -> dict[str, float]:
     before, began = server.counts(way.scheme), time.perf_counter()
     for _ in range(COMMANDS):
         if command() != b"WINHOST\r\n":
-            raise AssertionError("the command gave something else")
+            raise RuntimeError("The command gave something else.")
     took, after = time.perf_counter() - began, server.counts(way.scheme)
     return {
         "requests": (after["requests"] - before["requests"]) / COMMANDS,

@@ -1,4 +1,4 @@
-"""The host that the WinRM benchmark measures against, in a process of its own: `python -m benchmarks.winrm.server`.
+"""The host that the WinRM benchmark measures against, a process of its own.
 
 Reads a JSON line from stdin (the user's password, and where certificates go), says its ports and then, for
 every further line, its counts. Each script is answered at once, so that what is measured is the conversation.
