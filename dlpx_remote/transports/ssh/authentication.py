@@ -27,7 +27,7 @@ from dlpx_remote.transports.ssh.agent import Agent
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.hostcerts import CertificateRefused
 from dlpx_remote.transports.ssh.keys import as_key, public_key, public_key_of_file, without_certificate
-from dlpx_remote.transports.ssh.session import AuthReply, Session, SessionLost
+from dlpx_remote.transports.ssh.session import AuthReply, LoginEnded, Session
 from dlpx_remote.transports.ssh.target import Hop, SshTarget
 
 MOST_KEYS = 5
@@ -111,9 +111,7 @@ class _Login:
                     self._note_part(reply)
                 else:
                     raise self._refused(allowed, more_keys=upcoming is not None)
-        except SessionLost as lost:
-            if not self._session.farewell:
-                raise
+        except LoginEnded as lost:
             raise self._cut_short(upcoming is not None) from lost
         return " and then ".join([*self._in_part, *self._offered[-1:]]) or "no credential asked for"
 
