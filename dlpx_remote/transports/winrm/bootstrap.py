@@ -64,6 +64,40 @@ exit $DLPX_EXIT
 """
 """The constant program: the encoding (which makes Console.Out anew), the frame, the token, the script."""
 
+RESIDENT = f"""\
+$ProgressPreference='SilentlyContinue'
+try{{[Console]::OutputEncoding=$OutputEncoding=New-Object Text.UTF8Encoding $false}}catch{{}}
+$r=[Console]::In
+while($null -ne ($DLPX_K=$r.ReadLine())){{
+$DLPX=&{{
+$u=[Text.Encoding]::UTF8;$m=New-Object IO.MemoryStream;$o=@{{}}
+while(($l=$r.ReadLine()) -cne '.'){{
+if($null -eq $l){{exit {INCOMPLETE}}}
+$n,$v=$l.Split(' ')
+if($null -ne $v){{$o[$n]=[Environment]::GetEnvironmentVariable($n)
+[Environment]::SetEnvironmentVariable($n,$u.GetString([Convert]::FromBase64String($v)))}}
+else{{$d=[Convert]::FromBase64String($n);$m.Write($d,0,$d.Length)}}
+}}
+$u.GetString($m.ToArray());$o}}
+[Console]::Out.Write($DLPX_K+"`n")
+$global:DLPX_EXIT=0;$global:LASTEXITCODE=$null
+try{{
+$x=[ScriptBlock]::Create($DLPX[0])
+if($x.Ast.EndBlock.Unnamed){{$x=[ScriptBlock]::Create($DLPX[0]+"`n`n"+'{_ENDING}')}}
+&$x|Out-Default
+}}catch{{$global:DLPX_EXIT=1;[Console]::Error.WriteLine(($_|Out-String).TrimEnd())}}
+foreach($n in $DLPX[1].Keys){{[Environment]::SetEnvironmentVariable($n,$DLPX[1][$n])}}
+Set-Location -LiteralPath $env:USERPROFILE
+[Console]::Error.Write($DLPX_K+':'+$DLPX_EXIT+"`n")
+[Console]::Out.Write($DLPX_K+':'+$DLPX_EXIT+"`n")
+}}
+"""
+"""The same for many scripts, one after another in one process, each in a scope of its own.
+
+After each it says token and exit code on both streams. A script that exits ends the process; the next one
+gets another. Errors are text here, for CLIXML is only written to its end when the process ends.
+"""
+
 SWITCHES = "-NoLogo -NoProfile -NonInteractive -ExecutionPolicy Bypass -InputFormat None -EncodedCommand"
 
 
@@ -75,6 +109,9 @@ def command_line(program: str = PROGRAM) -> str:
 
 COMMAND_LINE = command_line()
 """What every command is started with."""
+
+RESIDENT_LINE = command_line(RESIDENT).replace("powershell.exe ", "powershell.exe -OutputFormat Text ", 1)
+"""What a process for many scripts is started with."""
 
 
 def new_token() -> str:

@@ -10,6 +10,7 @@ had output in it, and no host sends it twice (MS-WSMV 2.2.4.27).
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from dlpx_remote.transports.base import (
 )
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.winrm import soap
-from dlpx_remote.transports.winrm.bootstrap import COMMAND_LINE
+from dlpx_remote.transports.winrm.bootstrap import COMMAND_LINE, RESIDENT_LINE
 from dlpx_remote.transports.winrm.clixml import ClixmlStream
 from dlpx_remote.transports.winrm.outcomes import (
     NOT_FOUND,
@@ -95,10 +96,16 @@ class Command:
         shell_id: of an open shell.
         token: that the frame was made with.
         where: host and user for errors.
+        resident: the process takes more than one script: this one is over when it says so.
     """
 
-    def __init__(self, wire: Wire, shell_id: str, token: str, where: dict[str, str]) -> None:
+    def __init__(
+        self, wire: Wire, shell_id: str, token: str, where: dict[str, str], *, resident: bool = False
+    ) -> None:
         self._wire = wire
+        self._resident = resident
+        self._stdout_end = _End(token)
+        self._stderr_end = _End(token)
         self._where = where
         self._start = token.encode() + b"\n"
         self.token = token
@@ -114,16 +121,18 @@ class Command:
         self.command_id = soap.new_id()
         self.sent = False
         self.started = False
+        self.over = False
+        """The process has ended: it takes no other script."""
 
     @property
     def stdout(self) -> bytes:
         """What the script has written so far."""
-        return b"".join(self._stdout)
+        return b"".join(self._stdout) + self._stdout_end.pending
 
     @property
     def stderr(self) -> bytes:
         """What the script has written so far, as text."""
-        return b"".join(self._stderr)
+        return b"".join(self._stderr) + self._stderr_end.pending
 
     def begin(self, deadline: Deadline) -> None:
         """Start PowerShell.
@@ -133,7 +142,8 @@ class Command:
         """
         messages = self._wire.messages
         seconds = _operation(deadline.remaining(at_most=WAIT))
-        request = messages.command(self.shell_id, self.command_id, COMMAND_LINE, seconds=seconds)
+        line = RESIDENT_LINE if self._resident else COMMAND_LINE
+        request = messages.command(self.shell_id, self.command_id, line, seconds=seconds)
         self.command_id = soap.read_command_id(self._wire.exchange(request, _answered(deadline)))
 
     def send(self, frame: bytes, more: Iterable[bytes], limits: Limits) -> None:
@@ -149,7 +159,8 @@ class Command:
             following = next(pieces, None)
             frame_left -= len(piece)
             whole = frame_left <= 0  # with this part, the script can run
-            if not self._send(piece, whole=whole, end=following is None, limits=limits):
+            end = following is None and not self._resident
+            if not self._send(piece, whole=whole, end=end, limits=limits):
                 return  # it does not read any more: what it says, and its exit code, tell why
             if following is None:
                 return
@@ -207,7 +218,10 @@ class Command:
                 last_news = time.monotonic()
             self._take(received.pieces, limits.max_output, on_output)
             if received.exit_code is not None:
+                self.over = True
                 return self._result(received.exit_code, on_output)
+            if self._stdout_end.exit_code is not None and self._stderr_end.exit_code is not None:
+                return self._result(self._stdout_end.exit_code, on_output)
 
     def terminate(self, deadline: Deadline) -> bool:
         """End it; True when the host says that it did, or that there is no such command."""
@@ -267,6 +281,8 @@ class Command:
     ) -> None:
         for name, raw in pieces:
             data = self._output_of(raw) if name == "stdout" else self._clixml.feed(raw)
+            if self._resident and data:
+                data = (self._stdout_end if name == "stdout" else self._stderr_end).feed(data)
             self._size += len(raw)
             self._keep(name, data, on_output)
         if self._size > max_output:
@@ -292,7 +308,8 @@ class Command:
             on_output(name, data)
 
     def _result(self, exit_code: int, on_output: OutputCallback | None) -> CommandResult:
-        self._keep("stderr", self._clixml.rest(), on_output)
+        self._keep("stderr", self._stderr_end.rest() + self._clixml.rest(), on_output)
+        self._keep("stdout", self._stdout_end.rest(), on_output)
         if self.started:
             return CommandResult(
                 exit_code=exit_code,
@@ -335,6 +352,38 @@ class Command:
             said,
             **self._where,
         ) from error
+
+
+class _End:
+    """Finds the line with which a resident process says that a script is over.
+
+    Attributes:
+        pending: output, unless it is the beginning of that line.
+        exit_code: once the line has come.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._line = re.compile(re.escape(token.encode()) + rb":(-?\d+)\n")
+        self._longest = len(token) + 14
+        self.pending = b""
+        self.exit_code: int | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """What of it is output for certain."""
+        self.pending += data
+        found = self._line.search(self.pending)
+        if found:
+            output, self.pending = self.pending[: found.start()], b""
+            self.exit_code = int(found[1])
+            return output
+        cut = max(0, len(self.pending) - self._longest)
+        output, self.pending = self.pending[:cut], self.pending[cut:]
+        return output
+
+    def rest(self) -> bytes:
+        """What was kept back, once nothing more will come."""
+        rest, self.pending = self.pending, b""
+        return rest
 
 
 def _pieces(frame: bytes, more: Iterable[bytes]) -> Iterator[bytes]:

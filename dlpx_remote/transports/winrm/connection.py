@@ -36,6 +36,7 @@ from dlpx_remote.transports.base import (
     OutputTooLarge,
     SessionRefused,
     ShellFacts,
+    ShellUnavailable,
     SyncFailed,
     SyncProgress,
     SyncResult,
@@ -354,6 +355,8 @@ class WinrmConnection:
         while True:
             try:
                 with self._wires.borrow(deadline) as wire:
+                    if self._target.persistent and not invocation.stdin:
+                        return self._execute_resident(wire, invocation, on_output)
                     with self._tracer.stage("channel", self.address):
                         command, shell = self._begin(wire, deadline)
                     return self._supervise(command, shell, invocation, on_output)
@@ -371,7 +374,35 @@ class WinrmConnection:
                     **self._where,
                 ) from error
 
-    def _begin(self, wire: Wire, deadline: Deadline) -> tuple[Command, Shell]:
+    def _execute_resident(
+        self, wire: Wire, invocation: Invocation, on_output: OutputCallback | None
+    ) -> CommandResult:
+        """Run in the process that waits for a script of this wire; in another one where it has died."""
+        while True:
+            waiting = self._waiting(wire)
+            with self._tracer.stage("channel", self.address):
+                command, shell = waiting or self._begin(wire, invocation.limits.deadline, resident=True)
+            try:
+                result = self._supervise(command, shell, invocation, on_output)
+            except (NotSent, ShellUnavailable):
+                if waiting is None or command.sent or self._closing.is_set():
+                    raise
+                continue
+            if not command.over:
+                wire.resident = (shell, command.command_id)
+            return result
+
+    def _waiting(self, wire: Wire) -> tuple[Command, Shell] | None:
+        resident, wire.resident = wire.resident, None
+        if resident is None or resident[0].retired:
+            return None
+        shell, command_id = resident
+        command = Command(wire, shell.shell_id, bootstrap.new_token(), self._where, resident=True)
+        command.command_id = command_id
+        self._shells.again(shell)
+        return command, shell
+
+    def _begin(self, wire: Wire, deadline: Deadline, *, resident: bool = False) -> tuple[Command, Shell]:
         """Start PowerShell in the shell: another shell where the host has lost or filled up the old one."""
         renewed = False
         busy_until = time.monotonic() + BUSY_FOR
@@ -379,7 +410,8 @@ class WinrmConnection:
             if self._shells.owing:
                 self._shells.settle(wire, Deadline(deadline.remaining(at_most=ENDING)))
             shell = self._enter(wire, deadline)
-            command = Command(wire, shell.shell_id, bootstrap.new_token(), self._where)
+            token = bootstrap.new_token()
+            command = Command(wire, shell.shell_id, token, self._where, resident=resident)
             alone = self._wires.others == 0
             try:
                 command.begin(deadline)

@@ -93,6 +93,11 @@ class Shells:
         finally:
             self._creating.release()
 
+    def again(self, shell: Shell) -> None:
+        """A command that runs in it already is used again; :meth:`leave` must follow."""
+        with self._lock:
+            shell.running += 1
+
     def leave(self, shell: Shell, *, started: bool = True) -> None:
         """A command has ended, or was not started after all."""
         with self._lock:

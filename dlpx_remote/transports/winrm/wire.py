@@ -14,7 +14,7 @@ import io
 import ssl
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 import spnego.exceptions
@@ -51,6 +51,9 @@ from dlpx_remote.transports.winrm.outcomes import (
 from dlpx_remote.transports.winrm.soap import Messages, NotUnderstood, Request
 from dlpx_remote.transports.winrm.target import WinrmTarget
 
+if TYPE_CHECKING:
+    from dlpx_remote.transports.winrm.shells import Shell
+
 LONGEST = 120.0
 """Seconds that one exchange may take where the caller sets no deadline."""
 
@@ -69,6 +72,7 @@ class Wire:
     Attributes:
         messages: writes the requests.
         proven: True once the host has answered as WinRM does.
+        resident: shell and command of the PowerShell process that waits for a script of this wire.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Wire:
         self._adapter = _Adapter(target, self._line)
         self.messages = Messages(self._new_protocol().build_wsman_header, target.url)
         self.proven = False
+        self.resident: tuple[Shell, str] | None = None
 
     def exchange(self, request: Request, deadline: Deadline) -> ET.Element:
         """The body of the reply to ``request``.

@@ -25,6 +25,24 @@ def test_the_program_is_the_one_that_was_reviewed() -> None:
     assert digest == "9a8a54ba92d3fe46a6de8c9e04d0940c0fcc04762c1ebe1f01c621b24155cbd0"
 
 
+def test_the_program_for_many_scripts_is_the_one_that_was_reviewed() -> None:
+    digest = hashlib.sha256(bootstrap.RESIDENT.encode()).hexdigest()
+    assert digest == "c8a4062e55d87af68541dbf364fcaf15d105b9489e0c0e3b1d1e402895769432"
+    assert len(bootstrap.RESIDENT_LINE) < bootstrap.LONGEST_COMMAND_LINE // 2
+    assert bootstrap.RESIDENT_LINE.startswith("powershell.exe -OutputFormat Text -NoLogo ")
+    lines = bootstrap.RESIDENT.splitlines()
+    # The token, the script in a scope of its own, everything put back, the end.
+    order = [
+        '[Console]::Out.Write($DLPX_K+"`n")',
+        "&$x|Out-Default",
+        "Set-Location -LiteralPath $env:USERPROFILE",
+    ]
+    assert [line for line in lines if line in order] == order
+    assert lines[-3:-1] == [
+        f"[Console]::{stream}.Write($DLPX_K+':'+$DLPX_EXIT+\"`n\")" for stream in ("Error", "Out")
+    ]
+
+
 def test_the_command_line_is_constant_plain_and_short_enough_for_cmd() -> None:
     line = bootstrap.COMMAND_LINE
     *words, encoded = line.split(" ")
@@ -45,11 +63,12 @@ def test_the_command_line_is_constant_plain_and_short_enough_for_cmd() -> None:
     assert not set(line) & set("\"'&|<>^%!\r\n")
 
 
-def test_the_program_balances_its_brackets_and_quotes() -> None:
+@pytest.mark.parametrize("program", [bootstrap.PROGRAM, bootstrap.RESIDENT])
+def test_the_program_balances_its_brackets_and_quotes(program: str) -> None:
     closing = {")": "(", "]": "[", "}": "{"}
     open_ones: list[str] = []
     quote = ""
-    for character in bootstrap.PROGRAM:
+    for character in program:
         if quote:
             quote = "" if character == quote else quote
         elif character in "'\"":
