@@ -45,6 +45,7 @@ from dlpx_remote.transports.base import (
     InvalidCommand,
     NotSent,
     OutcomeUnknown,
+    OutputLost,
     ShellUnavailable,
 )
 from dlpx_remote.transports.ssh.figures import Figures, HostFigures, StageFigures
@@ -97,6 +98,7 @@ __all__ = [
     "NotSent",
     "OperationState",
     "OutcomeUnknown",
+    "OutputLost",
     "PluginCheck",
     "PluginDetails",
     "PluginDiscovery",

@@ -43,7 +43,7 @@ def exit_for(error: RemoteError) -> Exit:
             return Exit.NOT_SENT
         case engine.CommandEnded():
             return Exit.TIMED_OUT
-        case engine.OutcomeUnknown():
+        case engine.OutcomeUnknown() | engine.OutputLost():
             return Exit.OUTCOME_UNKNOWN
         case engine.ShellUnavailable() | engine.HomeDirectoryMissing():
             return Exit.NO_SHELL

@@ -18,6 +18,7 @@ stable:
 ``timeout``               the script ran out of time and was ended
 ``too_large``             the call's input or output is larger than it may be
 ``outcome_unknown``       the connection was lost after the script was sent
+``output_lost``           the same, but the host told later that the script has ended, and how
 ``sync_failed``           a directory could not be copied, or not wholly
 ``privilege_refused``     the user may not run rsync as the account that was asked for; nothing was copied
 ``invalid_path``          a path of ``run_sync`` cannot be meant; nothing was copied
@@ -54,6 +55,7 @@ from dlpx_remote.transports.base import (
     InvalidCommand,
     NotSent,
     OutcomeUnknown,
+    OutputLost,
     OutputTooLarge,
     ShellUnavailable,
     SyncFailed,
@@ -80,6 +82,7 @@ _IDS: tuple[tuple[type[TransportError], str], ...] = (  # the first that fits co
     (OutputTooLarge, "too_large"),
     (CommandEnded, "timeout"),
     (OutcomeUnknown, "outcome_unknown"),
+    (OutputLost, "output_lost"),
     (SyncFailed, "sync_failed"),
     (PrivilegeRefused, "privilege_refused"),
     (TransportError, "transport_failed"),

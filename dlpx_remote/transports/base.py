@@ -113,12 +113,15 @@ class Deadlines:
         total: for one command; None for no limit.
         alive: without any sign of life from the host, whether or not a command runs. The host is asked for
             one when two thirds of it are over; then the connection is lost.
+        settle: for reaching the host again when the connection was lost after a script was sent, to ask what
+            became of it; 0 does not ask. A script that still runs is waited for within its own ``total``.
     """
 
     connect: float = 15.0
     idle: float | None = None
     total: float | None = None
     alive: float = 45.0
+    settle: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ class ShellFacts:
         kernel: for example ``"Linux 6.1.0-18-amd64"``.
         architecture: for example ``"x86_64"``.
         hostname: what the host calls itself.
+        no_runner: why every command needs a session of its own there; None where one long-lived shell
+            starts them, which is faster.
     """
 
     user: str
@@ -149,6 +154,7 @@ class ShellFacts:
     kernel: str = ""
     architecture: str = ""
     hostname: str = ""
+    no_runner: str | None = None
 
 
 class Connection(Protocol):
@@ -201,7 +207,8 @@ class Connection(Protocol):
             CommandTimeout: the time was up; the remote process group was ended, or not confirmed.
             OutputTooLarge: more than ``max_output``; the remote process group was ended.
             ShellUnavailable: the account gives no shell that can run it.
-            OutcomeUnknown: the connection was lost after the script was sent.
+            OutputLost: the connection was lost after the script was sent; how it ended is known.
+            OutcomeUnknown: the connection was lost after the script was sent, and the host does not know.
         """
         ...
 
@@ -423,6 +430,32 @@ class OutputTooLarge(CommandEnded):
 
 class OutcomeUnknown(TransportError):
     """The connection was lost after the script was sent: it may have run, wholly, partly or not at all."""
+
+
+class OutputLost(TransportError):
+    """The connection was lost while the script ran; it has ended since, and some of its output is lost.
+
+    Attributes:
+        exit_code: the script's own; 128 + n when signal n ended it, such as 141 (``PIPE``) where it wrote to
+            a connection that was gone.
+        stdout, stderr: what had come until then.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        action: str = "",
+        *,
+        host: str = "",
+        user: str = "",
+        exit_code: int = 0,
+        stdout: bytes = b"",
+        stderr: bytes = b"",
+    ) -> None:
+        super().__init__(message, action, host=host, user=user)
+        self.exit_code = exit_code
+        self.stdout = stdout
+        self.stderr = stderr
 
 
 class TransferFailed(TransportError):

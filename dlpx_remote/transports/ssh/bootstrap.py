@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dlpx_remote.transports.base import InvalidCommand
@@ -62,14 +62,17 @@ _OWNED_BY_BASH = frozenset(
     )
 )
 
-# The runner: LC_ALL=C makes lengths count bytes. The payload is frame, length of the prelude, prelude,
-# script, frame; the second frame proves that nothing was cut off. The script's first line keeps number 1.
+# The runner: LC_ALL=C makes lengths count bytes. The payload is frame, locale, length of the prelude,
+# prelude, script, frame; the second frame proves that nothing was cut off. The script's first line keeps
+# number 1.
 _RUNNER = (
-    "LC_ALL=C; _dlpx_payload=$(exec cat <&9); "
+    "LC_ALL=C; _dlpx_payload=$(exec cat <&9); exec 9<&-; "
     'if [ "${_dlpx_payload:0:32}" = "${_dlpx_payload: -32}" ]; then '
-    'eval "${_dlpx_payload:40:10#${_dlpx_payload:32:8}}"; '
-    'eval "unset _dlpx_payload;: $BASH;${_dlpx_payload:40+10#${_dlpx_payload:32:8}:'
-    '${#_dlpx_payload}-73-10#${_dlpx_payload:32:8}}"; '
+    "set -- ${_dlpx_payload:32:32}; "
+    '_dlpx_payload="${_dlpx_payload:64:${#_dlpx_payload}-97}"; '
+    'if [ -n "$1" ]; then export LC_ALL="$1" LANG="$1"; else unset LC_ALL; fi; set --; '
+    'eval "${_dlpx_payload:8:10#${_dlpx_payload:0:8}}"; '
+    'eval "unset _dlpx_payload;: $BASH;${_dlpx_payload:8+10#${_dlpx_payload:0:8}}"; '
     "else exit 97; fi"
 )
 _LOGIN_RUNNER = 'exec bash --login -c "$0"'
@@ -117,8 +120,14 @@ def check_script(script: str | bytes) -> bytes:
     return data
 
 
-def check_variables(variables: Mapping[str, str | bytes] | None, *, linux: bool) -> dict[str, bytes]:
+def check_variables(
+    variables: Mapping[str, str | bytes] | None, *, linux: Callable[[], bool]
+) -> dict[str, bytes]:
     """The variables as bytes, refused where a shell or the kernel could not take them.
+
+    Args:
+        variables: by name.
+        linux: whether the host is one; asked only where it matters.
 
     Raises:
         InvalidCommand: a name that is no identifier or belongs to bash itself, a NUL byte, or (on Linux) a
@@ -140,7 +149,7 @@ def check_variables(variables: Mapping[str, str | bytes] | None, *, linux: bool)
                 "Encode it (for example in base64).",
             )
         size = len(name) + 1 + len(data) + 1
-        if linux and size > LONGEST_VARIABLE:
+        if size > LONGEST_VARIABLE and linux():
             raise InvalidCommand(
                 f"The variable {name} has {len(data)} bytes; a Linux host takes at most "
                 f"{LONGEST_VARIABLE - len(name) - 2} for it.",
@@ -187,42 +196,54 @@ def payload(
     script: bytes,
     variables: Mapping[str, bytes],
     *,
-    locale: str | None,
     expect: str | None = None,
     home_needed: bool = True,
+    reports_start: bool = True,
 ) -> bytes:
-    """What the runner evaluates: prelude and script.
+    """What a fresh bash evaluates: length of the prelude, prelude, script.
 
     Args:
-        token: of the reports, and of the frame around it all.
+        token: of the reports.
         script: already checked.
         variables: already checked.
-        locale: value of ``LC_ALL`` and ``LANG``; None leaves the account's own.
         expect: path of ``expect`` on the host when it is to run the script, else None for bash.
         home_needed: report and give up where the home directory cannot be entered; else go on in ``/``.
+        reports_start: say on both streams that the script starts, because something may have written before.
     """
-    first, second = token.halves
-    exports = {"LC_ALL": locale.encode(), "LANG": locale.encode()} if locale else {}
-    exports |= variables
+    first, second = (half.encode() for half in token.halves)
     no_home = (
-        b"{ printf '%%s%%s:H:%%s\\n' %s %s \"$HOME\"; exit 97; }" % (first.encode(), second.encode())
+        b"{ printf '%%s%%s:H:%%s\\n' %s %s \"$HOME\"; exit 97; }" % (first, second)
         if home_needed
         else b"cd /"
     )
     prelude = [
-        b"exec 9<&-; unset LC_ALL BASH_EXECUTION_STRING",
+        b"unset BASH_EXECUTION_STRING",
         # The account's home is wanted even where start-up files went elsewhere; OLDPWD would tell of the cd.
         b"cd 2>/dev/null || %s; unset OLDPWD" % no_home,
-        *(b"export %s=%s" % (name.encode(), quote(value)) for name, value in exports.items()),
-        b"printf '%%s%%s:S:%%s\\n' %s %s $$ && printf '%%s%%s:S:%%s\\n' %s %s $$ >&2 || exit 97"
-        % (first.encode(), second.encode(), first.encode(), second.encode()),
+        *(b"export %s=%s" % (name.encode(), quote(value)) for name, value in variables.items()),
     ]
+    if reports_start:
+        prelude.append(
+            b"printf '%%s%%s:S:%%s\\n' %s %s $$ && printf '%%s%%s:S:%%s\\n' %s %s $$ >&2 || exit 97"
+            % (first, second, first, second)
+        )
     head = b"; ".join(prelude)
     if expect is not None:
         # The shell's own printf writes into a pipe: the script is on no command line.
         script = b"exec %s -f <(printf %%s %s)" % (quote(expect.encode()), quote(script))
+    return b"%08d" % len(head) + head + script + b"\n"
+
+
+def framed(token: Token, payload: bytes, locale: str | None) -> bytes:
+    """A payload for the runner of one command, which reads to the end of its input.
+
+    Args:
+        token: of the frame around it.
+        payload: see :func:`payload`.
+        locale: value of ``LC_ALL`` and ``LANG``; None leaves the account's own.
+    """
     word = token.frame.encode()
-    return word + b"%08d" % len(head) + head + script + b"\n" + word
+    return word + b"%-32s" % (locale or "").encode() + payload + word
 
 
 def _word(text: str) -> str:
@@ -276,20 +297,3 @@ done
 if [ "$group" = 0 ] && kill -0 "$watcher"; then kill -KILL "$watcher"; exit 1; fi 2>/dev/null
 [ -z "$found" ] && echo gone
 """
-
-FACTS = rb"""
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin
-fact() { printf '%s=%s\n' "$1" "$2"; }
-fact user "$(id -un)"; fact uid "$(id -u)"; fact gid "$(id -g)"
-fact home "$(unset HOME; printf %s ~)"; fact shell "$SHELL"
-fact kernel "$(uname -sr)"; fact architecture "$(uname -m)"; fact hostname "$(uname -n)"
-if [ -r /etc/os-release ]; then fact operating_system "$(. /etc/os-release; printf %s "$PRETTY_NAME")"; fi
-for tool in bash sudo doas rsync expect jq setsid mount umount mount.nfs mount.nfs4 showmount; do
-  found=$(type -P "$tool") && fact "tool.$tool" "$found"
-done
-while read -r name; do
-  case $name in C.UTF-8|C.utf8|*.UTF-8|*.utf8) fact locale "$name";; esac
-done < <(locale -a 2>/dev/null)
-exit 0
-"""
-"""Prints everything of ``ShellFacts`` as ``name=value`` lines."""

@@ -1,10 +1,15 @@
-"""How many channels a connection may have at once: begins with a guess, learns from the host's refusals."""
+"""How many channels a connection may have at once: begins with a guess, learns from the host's refusals.
+
+A channel whose runner waits for the next command is *parked*: it counts as open, is the first to be taken for
+a command, and gives way where its place is wanted for something else.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
+from typing import Generic, Protocol, TypeVar
 
 import paramiko
 
@@ -22,12 +27,30 @@ _SETTLE = 1.0
 _PAUSE = 0.02
 
 
-class Channels:
+class Parked(Protocol):
+    """What waits on an open channel for its next use."""
+
+    @property
+    def channel(self) -> paramiko.Channel:
+        """Its channel."""
+        ...
+
+    def retire(self) -> None:
+        """Say that nothing more will come; raises nothing."""
+        ...
+
+
+P = TypeVar("P", bound=Parked)
+
+
+class Channels(Generic[P]):
     """Opens session channels, so many at once as the host allows; more wait their turn.
 
     Args:
         session: an authenticated session.
         address: for messages.
+
+    The type is that of what is parked.
     """
 
     def __init__(self, session: Session, address: str) -> None:
@@ -36,6 +59,11 @@ class Channels:
         self._condition = threading.Condition()
         self._limit = FIRST_GUESS
         self._open = 0
+        self._parked: list[P] = []
+
+    def __repr__(self) -> str:
+        with self._condition:
+            return f"<Channels {self._open} open, {len(self._parked)} of them parked, limit {self._limit}>"
 
     @property
     def limit(self) -> int:
@@ -49,17 +77,40 @@ class Channels:
             SessionRefused: the host allows none at all.
             TimeUp: the deadline passed while waiting.
         """
-        with self._condition:
-            if not self._condition.wait_for(lambda: self._open < self._limit, deadline.remaining()):
-                raise TimeUp
-            self._open += 1
+        self._claim(deadline)
         try:
             return self._try_until_refused(deadline)
         except BaseException:
-            with self._condition:
-                self._open -= 1
-                self._condition.notify()
+            self._forget()
             raise
+
+    def take(self, deadline: Deadline) -> P | None:
+        """The one that was parked last, or None when there is room for another: then :meth:`open` one.
+
+        Args:
+            deadline: for waiting until one is parked, or there is room.
+
+        Raises:
+            TimeUp: neither within the deadline.
+        """
+        with self._condition:
+            if not self._condition.wait_for(self._free, deadline.remaining()):
+                raise TimeUp
+            if not self._parked:
+                return None
+            return self._parked.pop()
+
+    def park(self, parked: P) -> None:
+        """Keep an open channel for the next :meth:`take`."""
+        with self._condition:
+            self._parked.append(parked)
+            self._condition.notify()
+
+    def parked(self) -> list[P]:
+        """All that are parked, taken away to be ended."""
+        with self._condition:
+            parked, self._parked = self._parked, []
+            return parked
 
     def open_unlimited(self, deadline: Deadline) -> paramiko.Channel:
         """A channel outside the limit, for ending a command while all others are in use.
@@ -71,11 +122,28 @@ class Channels:
 
     def close(self, channel: paramiko.Channel) -> None:
         """Close a channel of :meth:`open` and let the next one in; raises nothing."""
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            channel.close()  # on a session that is lost, there is nobody to tell
+        _close(channel)
+        self._forget()
+
+    def _free(self) -> bool:
+        return bool(self._parked) or self._open < self._limit
+
+    def _forget(self) -> None:
         with self._condition:
             self._open -= 1
             self._condition.notify()
+
+    def _claim(self, deadline: Deadline) -> None:
+        """Room for one more; where there is none, a parked one gives way."""
+        with self._condition:
+            if not self._condition.wait_for(self._free, deadline.remaining()):
+                raise TimeUp
+            if self._open < self._limit:
+                self._open += 1
+                return
+            parked = self._parked.pop(0)  # its place is ours now
+        parked.retire()
+        _close(parked.channel)
 
     def _try_until_refused(self, deadline: Deadline) -> paramiko.Channel:
         # A session that we closed counts on the host until its process is reaped: a refusal right after that
@@ -105,5 +173,18 @@ class Channels:
                     "Check MaxSessions in the host's sshd_config, and the account's limits.",
                 ) from error
             self._limit = min(self._limit, others)
-            if not self._condition.wait_for(lambda: self._open - 1 < self._limit, deadline.remaining()):
+            room = self._condition.wait_for(
+                lambda: bool(self._parked) or self._open - 1 < self._limit, deadline.remaining()
+            )
+            if not room:
                 raise TimeUp
+            if self._open - 1 < self._limit:
+                return
+            parked = self._parked.pop(0)
+        parked.retire()
+        self.close(parked.channel)
+
+
+def _close(channel: paramiko.Channel) -> None:
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        channel.close()  # on a session that is lost, there is nobody to tell

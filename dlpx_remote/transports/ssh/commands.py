@@ -62,16 +62,20 @@ class Limits:
     def __post_init__(self) -> None:
         object.__setattr__(self, "deadline", Deadline(self.total))
 
+    def at_most(self, seconds: float) -> Limits:
+        """Limits for a part of it that may take ``seconds``, and no longer than what is left."""
+        return Limits(self.deadline.remaining(at_most=seconds), None, self.max_output)
+
 
 class _Stream:
     """One stream's output and noise."""
 
-    def __init__(self, name: StreamName, token: Token) -> None:
+    def __init__(self, name: StreamName, token: Token, started: bool) -> None:
         self.name: StreamName = name
         self.marked = MarkedStream(token.value)
         self.noise = bytearray()
         self.output: list[bytes] = []
-        self.started = False
+        self.started = started
         self.ended = False
 
     def take(self, piece: bytes) -> bytes:
@@ -91,23 +95,47 @@ class Command:
 
     Args:
         session: for knowing whether the connection still stands.
-        channel: fresh and open; the caller closes it.
+        channel: open; the caller closes it.
         token: that the text was made with.
         where: host and user for errors.
+        begins_with: kind of the report that ends the noise of start-up files on each stream; None where
+            there can be none.
+        wakeup: of the channel, where there is one already.
+        on_report: takes every report, before this object does.
+
+    Attributes:
+        token: of the reports.
+        loss: why the connection was lost.
+        sent: True once the last byte was handed over, or may have been.
+        watcher: process that watches over the command on the host; None until it is known.
+        process_group: of the command, and its session; None until it is known.
     """
 
     def __init__(
-        self, session: Session, channel: paramiko.Channel, token: Token, where: dict[str, str]
+        self,
+        session: Session,
+        channel: paramiko.Channel,
+        token: Token,
+        where: dict[str, str],
+        *,
+        begins_with: str | None = "S",
+        wakeup: Wakeup | None = None,
+        on_report: Callable[[Report], None] | None = None,
     ) -> None:
         self._session = session
         self._channel = channel
         self._where = where
-        self._streams = (_Stream("stdout", token), _Stream("stderr", token))
-        self._wakeup = Wakeup(channel)
+        self._begins_with = begins_with
+        started = begins_with is None
+        self._streams = (_Stream("stdout", token, started), _Stream("stderr", token, started))
+        self._wakeup = wakeup or Wakeup(channel)
+        self._on_report = on_report
         self._began = time.monotonic()
-        self._sent = False
         self._size = 0
         self._exit_code: int | None = None
+        self.token = token
+        self.loss = ""
+        self.sent = False
         self.watcher: int | None = None
         self.process_group: int | None = None
         self.home_missing: str | None = None
@@ -122,30 +150,38 @@ class Command:
         """What the script has written so far."""
         return b"".join(self._streams[1].output)
 
-    def send(self, text: bytes, limits: Limits) -> None:
+    def send(self, text: bytes, limits: Limits, *, start: bool = True, end: bool = True) -> None:
         """Hand over everything. What cannot be handed over shows when the answer is read.
+
+        Args:
+            text: what the host reads.
+            limits: for all of it.
+            start: ask for a bash on the channel first.
+            end: let it read the end of its input.
 
         Raises:
             NotSent: the connection was lost before the last byte was handed over; nothing ran.
             TimeUp: the host does not take it; nothing ran.
         """
         try:
-            self._session.request(self._channel, "exec", EXEC)
+            if start:
+                self._session.request(self._channel, "exec", EXEC)
             position = 0
             while position < len(text):
                 self._channel.settimeout(limits.deadline.remaining(at_most=limits.idle))
                 last = position + _SEND_PIECE >= len(text)
-                self._sent = last  # from here on nobody knows how much of the last piece left this machine
+                self.sent = last  # from here on nobody knows how much of the last piece left this machine
                 taken = self._channel.send(text[position : position + _SEND_PIECE])
                 if not taken:
                     break
                 position += taken
-                self._sent = position >= len(text)
-            self._channel.shutdown_write()
+                self.sent = position >= len(text)
+            if end:
+                self._channel.shutdown_write()
         except TimeoutError as error:
             raise TimeUp from error
         except (OSError, EOFError, paramiko.SSHException) as error:
-            if not self._session.is_active() and not self._sent:
+            if not self._session.is_active() and not self.sent:
                 raise self._lost(error) from error
 
     def collect(self, limits: Limits, on_output: OutputCallback | None) -> CommandResult:
@@ -155,8 +191,29 @@ class Command:
             TimeUp, TooMuchOutput: the command still runs.
             ShellUnavailable, HomeDirectoryMissing, OutcomeUnknown, NotSent: it does not, or nobody knows.
         """
+        self._read_until(self._finished, limits, on_output)
+        return self._result()
+
+    def wait_until_it_begins(self, limits: Limits) -> bool:
+        """Read until both streams have begun; False when the host will not let them, whatever the reason.
+
+        Raises:
+            TimeUp: neither.
+            NotSent: the connection is lost.
+        """
+
+        def known() -> bool:
+            # A program that only repeats what it reads would never come to an end.
+            return self._begun() or any(EXEC.encode() in stream.noise for stream in self._streams)
+
+        self._read_until(known, limits, None)
+        if not self._begun():
+            self._see_why()
+        return self._begun()
+
+    def _read_until(self, done: Callable[[], bool], limits: Limits, on_output: OutputCallback | None) -> None:
         last_news = time.monotonic()
-        while not self._finished():
+        while not done():
             closed = self._channel.closed or self._channel.eof_received
             if self.drain(limits.max_output, on_output):
                 last_news = time.monotonic()
@@ -169,7 +226,6 @@ class Command:
             if limits.deadline.expired:
                 raise TimeUp
             self._wakeup.wait(limits.deadline.remaining(at_most=idle_left))
-        return self._result()
 
     def drain(self, max_output: int, on_output: OutputCallback | None = None) -> bool:
         """Take what has come on both streams; False when there was nothing.
@@ -198,16 +254,22 @@ class Command:
         return news
 
     def _note(self, stream: _Stream, report: Report) -> None:
-        if report.kind == "W":
-            self.watcher = int(report.value)
-        elif report.kind == "S":
+        if self._on_report is not None:
+            self._on_report(report)
+        if report.kind == self._begins_with:
             stream.started = True
+        if report.kind == "W" and report.value:
+            self.watcher = int(report.value.split()[0])
+        elif report.kind == "S":
             self.process_group = int(report.value)
         elif report.kind == "H":
             self.home_missing = report.value
         elif report.kind == "E":
             stream.ended = True
-            self._exit_code = int(report.value)
+            self._exit_code = int(report.value.split()[0])
+
+    def _begun(self) -> bool:
+        return all(stream.started for stream in self._streams)
 
     def _finished(self) -> bool:
         return all(stream.ended for stream in self._streams)
@@ -215,20 +277,20 @@ class Command:
     def _result(self) -> CommandResult:
         if not self._finished():
             self._see_why()
-        if self._exit_code is not None and self._streams[0].started:
-            return CommandResult(
-                exit_code=self._exit_code,
-                stdout=self.stdout,
-                stderr=self.stderr,
-                signal=_signal_name(self._exit_code),
-                duration=time.monotonic() - self._began,
-            )
         if self.home_missing is not None:
             raise HomeDirectoryMissing(
                 f"The home directory {self.home_missing or '(none)'} of {self._where['user']} on "
                 f"{self._where['host']} does not exist or cannot be entered; nothing was run.",
                 "Create it, or correct the account.",
                 **self._where,
+            )
+        if self._exit_code is not None and self._streams[0].started:
+            return CommandResult(
+                exit_code=self._exit_code,
+                stdout=self.stdout,
+                stderr=self.stderr,
+                signal=signal_name(self._exit_code),
+                duration=time.monotonic() - self._began,
             )
         if self.watcher is None or (self._exit_code is not None and self.process_group is None):
             raise self._no_shell()
@@ -252,7 +314,8 @@ class Command:
         reason = str(
             error or self._session.get_exception() or self._session.farewell or "it was closed"
         ).rstrip(".")
-        if not self._sent:
+        self.loss = reason
+        if not self.sent:
             return NotSent(
                 f"The connection to {self._where['host']} was lost before the script was sent: {reason}.",
                 "Try again.",
@@ -283,7 +346,8 @@ class Command:
         )
 
 
-def _signal_name(exit_code: int) -> str | None:
+def signal_name(exit_code: int) -> str | None:
+    """The signal behind an exit code as shells give it, without ``SIG``; None where there is none."""
     try:
         return signals.Signals(exit_code - 128).name.removeprefix("SIG") if exit_code > 128 else None
     except ValueError:

@@ -7,81 +7,45 @@ host allows. What a command needs (locale, tools, home) is asked for once.
 from __future__ import annotations
 
 import contextlib
-import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-
-import paramiko
 
 from dlpx_remote.redaction import REDACTOR
 from dlpx_remote.transports.base import (
     MAX_OUTPUT,
     CommandEnded,
     CommandResult,
-    CommandTimeout,
     Deadlines,
     FileCopied,
     InvalidCommand,
     NotSent,
     OutcomeUnknown,
     OutputCallback,
-    OutputTooLarge,
+    OutputLost,
     ShellFacts,
     ShellUnavailable,
     SyncFailed,
     SyncProgress,
     SyncResult,
     TransferFailed,
-    TransportError,
 )
 from dlpx_remote.transports.privilege import Privilege, Privileged, reason_in
 from dlpx_remote.transports.ssh import bootstrap, files
 from dlpx_remote.transports.ssh.channels import Channels
-from dlpx_remote.transports.ssh.commands import Command, Idle, Limits, TooMuchOutput
+from dlpx_remote.transports.ssh.commands import Limits
 from dlpx_remote.transports.ssh.connecting import Opened, open_sessions
 from dlpx_remote.transports.ssh.deadline import Deadline
-from dlpx_remote.transports.ssh.facts import parse_facts
+from dlpx_remote.transports.ssh.execution import LOST, Execution, Invocation, because
+from dlpx_remote.transports.ssh.runners import Runner
 from dlpx_remote.transports.ssh.scripted import Scripted, scripted
-from dlpx_remote.transports.ssh.session import SessionLost, TimeUp
+from dlpx_remote.transports.ssh.session import TimeUp
 from dlpx_remote.transports.ssh.sync import RefusedByHost, SyncRequest, sync
 from dlpx_remote.transports.ssh.target import SshTarget
 from dlpx_remote.transports.ssh.trace import StageDetail, Trace, Tracer
 
 SHELL_START = 60.0
 """Seconds that an account's start-up files may take before the first command."""
-
-ENDING = 8.0
-"""Seconds for ending a command, its grace for tidying up included: a caller out of time waits for it."""
-
-ENDING_BESIDE = 5.0
-"""Seconds of those on the same connection; the rest is for a connection of its own."""
-
-ENDING_ANSWER = 2.0
-"""Seconds that the host may take to open a channel for it."""
-
-_LOGGER = logging.getLogger("dlpx_remote.transports.ssh")
-_LOST = (paramiko.SSHException, EOFError, OSError, SessionLost)
-
-
-@dataclass(frozen=True)
-class _Invocation:
-    """What to run, and how; already checked."""
-
-    script: bytes
-    limits: Limits
-    variables: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    locale: str | None = None
-    login_shell: bool = False
-    expect: str | None = None
-    home_needed: bool = False
-
-    @property
-    def size(self) -> int:
-        """Bytes of the script and its variables' values."""
-        return len(self.script) + sum(map(len, self.variables.values()))
 
 
 def connect(
@@ -113,12 +77,17 @@ class SshConnection:
         self._trace = trace
         self._tracer = Tracer(trace)
         self._session = opened.sessions[-1]
-        self._channels = Channels(self._session, self.address)
+        self._channels: Channels[Runner] = Channels(self._session, self.address)
         self._where = {"host": opened.hop.host, "user": opened.hop.user}
-        self._facts: ShellFacts | None = None
-        self._facts_lock = threading.Lock()
-        self._running: set[Command] = set()
-        self._closing = threading.Event()
+        self._closed = False
+        self._execution = Execution(
+            self._session,
+            self._channels,
+            opened.hop,
+            deadlines=deadlines,
+            tracer=self._tracer,
+            elsewhere=self._elsewhere,
+        )
 
     @property
     def address(self) -> str:
@@ -145,7 +114,7 @@ class SshConnection:
         Raises:
             The same as :meth:`run`.
         """
-        return self._facts_within(SHELL_START)
+        return self._execution.facts(SHELL_START)
 
     def run(
         self,
@@ -168,19 +137,15 @@ class SshConnection:
         data = bootstrap.check_script(script)
         total = timeout if timeout is not None else self._deadlines.total
         limits = Limits(total, self._deadlines.idle, max_output)
-        facts = self._facts_before_a_script(limits)
-        checked = bootstrap.check_variables(variables, linux=facts.kernel.startswith("Linux"))
-        invocation = _Invocation(
-            data,
-            limits,
-            variables=checked,
-            locale=facts.locale,
-            login_shell=login_shell,
-            expect=self._expect(facts) if interpreter == "expect" else None,
-            home_needed=True,
+        expect = self._expect(self._facts_before_a_script(limits)) if interpreter == "expect" else None
+        checked = bootstrap.check_variables(variables, linux=lambda: self._is_linux(limits))
+        invocation = Invocation(
+            data, limits, variables=checked, login_shell=login_shell, expect=expect, home_needed=True
         )
+        if not checked:
+            return self._execution.run(invocation, on_output)
         with REDACTOR.variables(checked.values()):
-            return self._execute(invocation, on_output)
+            return self._execution.run(invocation, on_output)
 
     def put(
         self,
@@ -257,34 +222,19 @@ class SshConnection:
 
     def close(self) -> None:
         """End commands that still run, then the connection. Idempotent; raises nothing."""
-        again = self._closing.is_set()
-        self._closing.set()
+        again, self._closed = self._closed, True
         with contextlib.nullcontext() if again else self._tracer.stage("close", self.address):
-            for command in list(self._running):
-                try:
-                    self._end(command)
-                except Exception as error:
-                    _LOGGER.warning("A command on %s could not be ended: %s", self.address, error)
+            self._execution.close()
             self._opened.end()
 
-    # commands
-
-    def _facts_within(self, seconds: float) -> ShellFacts:
-        if not self._facts_lock.acquire(timeout=seconds):
-            raise NotSent(f"{self.address} did not answer within {seconds:g} s.", "Try again.", **self._where)
-        try:
-            if self._facts is None:
-                result = self._execute(_Invocation(bootstrap.FACTS, Limits(seconds, None, 1 << 20)))
-                self._facts = parse_facts(self._where["user"], result.stdout)
-            return self._facts
-        finally:
-            self._facts_lock.release()
+    def _elsewhere(self, deadlines: Deadlines) -> _Elsewhere:
+        return _Elsewhere(self._target, deadlines, self._trace)
 
     def _facts_before_a_script(self, limits: Limits) -> ShellFacts:
         """The facts within the script's own time; a failure means that the script was not sent."""
         try:
-            return self._facts_within(limits.deadline.remaining(at_most=SHELL_START) or 0.0)
-        except (OutcomeUnknown, CommandEnded) as error:
+            return self._execution.facts(limits.deadline.remaining(at_most=SHELL_START) or 0.0)
+        except (OutcomeUnknown, OutputLost, CommandEnded) as error:
             raise NotSent(
                 f"{self._where['host']} gave no answer when asked about the account, so the script was not "
                 f"sent: {error.message}",
@@ -293,131 +243,8 @@ class SshConnection:
                 **self._where,
             ) from error
 
-    def _execute(self, invocation: _Invocation, on_output: OutputCallback | None = None) -> CommandResult:
-        """Run on a channel within the limit of channels."""
-        try:
-            with self._tracer.stage("channel", self.address):
-                channel = self._channels.open(invocation.limits.deadline)
-        except TimeUp as error:
-            raise NotSent(
-                f"No free session on {self.address} in time: {self._channels.limit} commands run at once.",
-                "Allow more time, or raise MaxSessions on the host.",
-                **self._where,
-            ) from error
-        except _LOST as error:
-            raise NotSent(
-                f"The connection to {self._where['host']} is closed or was lost{_because(error)}.",
-                "Connect again.",
-                **self._where,
-            ) from error
-        try:
-            return self._supervise(channel, invocation, on_output)
-        finally:
-            self._channels.close(channel)
-
-    def _supervise(
-        self, channel: paramiko.Channel, invocation: _Invocation, on_output: OutputCallback | None
-    ) -> CommandResult:
-        """Run, and end the processes on the host whenever this side gives up."""
-        token = bootstrap.Token.new()
-        command = Command(self._session, channel, token, self._where)
-        self._running.add(command)
-        try:
-            with self._tracer.stage("run", self.address) as detail:
-                result = self._converse(command, token, invocation, on_output)
-                detail.text = f"exit code {result.exit_code}"
-                detail.sent, detail.received = invocation.size, len(result.stdout) + len(result.stderr)
-            if self._closing.is_set():
-                raise self._closed(result)
-            return result
-        except (TimeUp, TooMuchOutput) as reason:
-            raise self._given_up(command, reason, invocation.limits) from None
-        except TransportError:
-            raise
-        except BaseException:  # the caller's callback failed, or it was interrupted
-            self._end(command)
-            raise
-        finally:
-            self._running.discard(command)
-
-    def _converse(
-        self,
-        command: Command,
-        token: bootstrap.Token,
-        invocation: _Invocation,
-        on_output: OutputCallback | None,
-    ) -> CommandResult:
-        text = bootstrap.watcher(token, login_shell=invocation.login_shell) + bootstrap.payload(
-            token,
-            invocation.script,
-            invocation.variables,
-            locale=invocation.locale,
-            expect=invocation.expect,
-            home_needed=invocation.home_needed,
-        )
-        command.send(text, invocation.limits)
-        return command.collect(invocation.limits, on_output)
-
-    def _given_up(self, command: Command, reason: Exception, limits: Limits) -> CommandEnded:
-        killed = self._end(command)
-        with contextlib.suppress(TooMuchOutput):
-            command.drain(limits.max_output)
-        fate = "it was ended there" if killed else "it is not confirmed that it was ended there"
-        kind: type[CommandEnded] = CommandTimeout
-        if isinstance(reason, TooMuchOutput):
-            kind = OutputTooLarge
-            what, action = f"wrote more than {limits.max_output} bytes", "Let it write less, or into a file."
-        elif isinstance(reason, Idle):
-            what = f"wrote nothing for {limits.idle:g} s"
-            action = "Raise the idle time-out, or let it report that it works."
-        else:
-            what = f"did not finish within {limits.total:g} s"
-            action = "Raise the time-out, or look at the host for why it takes so long."
-        return kind(
-            f"The command on {self._where['host']} {what}; {fate}.",
-            action,
-            killed=killed,
-            stdout=command.stdout,
-            stderr=command.stderr,
-            **self._where,
-        )
-
-    def _closed(self, result: CommandResult) -> CommandEnded:
-        return CommandEnded(
-            f"The command on {self._where['host']} was ended because the connection was closed.",
-            killed=True,
-            stdout=result.stdout,
-            stderr=result.stderr,
-            **self._where,
-        )
-
-    def _end(self, command: Command) -> bool:
-        """End a command's processes on the host, within ``ENDING``; True when none is left."""
-        if command.watcher is None:
-            return False
-        script = bootstrap.kill_script(command.process_group, command.watcher)
-        deadline = Deadline(ENDING)
-        with contextlib.suppress(TransportError, TimeUp, *_LOST):
-            return self._end_beside(script, Deadline(ENDING_BESIDE))
-        # All sessions of this connection are in use, or it is lost or silent: a connection of its own.
-        seconds = deadline.remaining() or 0.0
-        try:
-            with connect(self._target, deadlines=Deadlines(connect=seconds), trace=self._trace) as other:
-                return other._end_beside(script, deadline)
-        except (TransportError, TimeUp, *_LOST) as error:
-            _LOGGER.warning("A command on %s could not be ended: %s", self.address, error)
-            return False
-
-    def _end_beside(self, script: bytes, deadline: Deadline) -> bool:
-        """Run the ending script on a channel outside the limit; it is not itself ended when it takes long."""
-        channel = self._channels.open_unlimited(Deadline(deadline.remaining(at_most=ENDING_ANSWER)))
-        try:
-            token = bootstrap.Token.new()
-            command = Command(self._session, channel, token, self._where)
-            invocation = _Invocation(script, Limits(deadline.remaining(), None, 1 << 16))
-            return self._converse(command, token, invocation, None).stdout == b"gone\n"
-        finally:
-            channel.close()
+    def _is_linux(self, limits: Limits) -> bool:
+        return self._facts_before_a_script(limits).kernel.startswith("Linux")
 
     def _expect(self, facts: ShellFacts) -> str:
         if "expect" not in facts.tools:
@@ -442,9 +269,9 @@ class SshConnection:
         deadline = Deadline(limits.total)
         try:
             channel = self._channels.open(deadline)
-        except (TimeUp, *_LOST) as error:
+        except (TimeUp, *LOST) as error:
             raise TransferFailed(
-                f"No session for files on {self.address}{_because(error)}.", "Try again.", **self._where
+                f"No session for files on {self.address}{because(error)}.", "Try again.", **self._where
             ) from error
         try:
             with scripted(self._session, channel, idle=limits.idle, deadline=deadline) as script:
@@ -453,6 +280,14 @@ class SshConnection:
             self._channels.close(channel)
 
 
-def _because(error: BaseException) -> str:
-    text = str(error).strip().rstrip(".")
-    return f": {text}" if text else ""
+class _Elsewhere:
+    """Another connection to the same account, for a while."""
+
+    def __init__(self, target: SshTarget, deadlines: Deadlines, trace: Trace | None) -> None:
+        self._connection = connect(target, deadlines=deadlines, trace=trace)
+
+    def __enter__(self) -> Execution:
+        return self._connection._execution
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()

@@ -177,12 +177,19 @@ class Packets(Packetizer):
         self._asked = True
         self._connection.settimeout(self._alive - quiet(self._alive))
         # Where another thread is stuck in writing, that is question enough; this one must go on listening.
-        if self._writing.acquire(blocking=False):
-            try:
-                if self._takes_more():
-                    self.ask()
-            finally:
-                self._writing.release()
+        self.without_waiting(self.ask)
+
+    def without_waiting(self, send: Callable[[], object]) -> bool:
+        """Let ``send`` write a short message, unless that might wait for the host; False when it might."""
+        if not self._writing.acquire(blocking=False):
+            return False
+        try:
+            if not self._takes_more():
+                return False
+            send()
+            return True
+        finally:
+            self._writing.release()
 
     def _takes_more(self) -> bool:
         if isinstance(self._connection, paramiko.Channel):

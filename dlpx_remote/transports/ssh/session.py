@@ -378,6 +378,10 @@ class Session(paramiko.Transport):
         message.add_boolean(True)
         self.send_now(message)
 
+    def without_waiting(self, send: Callable[[], object]) -> bool:
+        """Let ``send`` write a short message; False when the session is over, or might not take it now."""
+        return self.is_active() and self.packets.without_waiting(send)
+
     def end(self) -> None:
         """End the session and its thread. Idempotent; raises nothing."""
         with contextlib.suppress(OSError, EOFError, AttributeError):

@@ -6,13 +6,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_REPORT = re.compile(rb":(?=[WSE]:[0-9]+\Z|H:)(.):(.*)", re.DOTALL)
+_REPORT = re.compile(rb":(?=[SE]:[0-9]|W:|[FHN]:.)(.):(.*)", re.DOTALL)
 _LONGEST_REPORT = 4096 + 64
 
 
 @dataclass(frozen=True)
 class Report:
-    """One report line: kind ``W`` (watcher runs), ``S`` (script starts), ``H`` (no home), ``E`` (ended)."""
+    """One report line.
+
+    Attributes:
+        kind: ``W`` (watcher runs), ``S`` (script starts), ``H`` (no home), ``E`` (ended); of a runner also
+            ``F`` (a fact) and ``N`` (it cannot be used).
+        value: what is said.
+    """
 
     kind: str
     value: str

@@ -33,6 +33,7 @@ from dlpx_remote.transports.base import (
     HostKeyError,
     NotSent,
     OutcomeUnknown,
+    OutputLost,
     TransferFailed,
     TransportError,
 )
@@ -350,7 +351,7 @@ class _Step:
 
 _HONEST: dict[str, tuple[type[TransportError], ...]] = {
     "connect": (ConnectFailed,),
-    "run": (NotSent, OutcomeUnknown, CommandTimeout),
+    "run": (NotSent, OutcomeUnknown, OutputLost, CommandTimeout),
     "put": (TransferFailed, OutcomeUnknown, NotSent),
     "get": (TransferFailed, NotSent),
     "close": (),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dlpx_remote.transports.base import Deadlines, OutcomeUnknown, TransportError
+from dlpx_remote.transports.base import Deadlines, OutputLost, TransportError
 from dlpx_remote.transports.ssh import SshConnection, SshTarget, connect
 from tests.hosts.faults.conftest import Reach, ServerFactory
 from tests.hosts.faults.proxy import Proxy
@@ -42,7 +42,9 @@ def _wait_until_lost(connection: SshConnection) -> None:
     raise AssertionError("the loss was never noticed")
 
 
-def test_a_running_command_ends_with_its_outcome_unknown(server: Sshd, reach: Reach, tmp_path: Path) -> None:
+def test_a_running_command_is_asked_for_on_a_new_connection(
+    server: Sshd, reach: Reach, tmp_path: Path
+) -> None:
     began = tmp_path / "began"
     with _through(server, reach(server), ALIVE) as (proxy, connection):
 
@@ -53,8 +55,9 @@ def test_a_running_command_ends_with_its_outcome_unknown(server: Sshd, reach: Re
             proxy.links[0].strike("stall")
 
         threading.Thread(target=stall, daemon=True).start()
-        with pytest.raises(OutcomeUnknown, match=r"no sign of life for 1\.5 s"):
-            connection.run(f"touch {began}; sleep 5", timeout=PATIENCE)
+        with pytest.raises(OutputLost, match=r"no sign of life for 1\.5 s") as caught:
+            connection.run(f"touch {began}; sleep 5; exit 4", timeout=PATIENCE)
+        assert caught.value.exit_code == 4
         assert not connection.is_open
 
 
@@ -81,3 +84,5 @@ def test_a_writer_that_is_stuck_does_not_hide_the_silence(server: Sshd, reach: R
         with pytest.raises(TransportError):
             connection.run("true", variables={f"V{number}": "x" * 100_000 for number in range(200)})
         assert not connection.is_open
+    with connect(reach(server)) as later:  # takes away the word that the lost one left
+        assert later.run("true").exit_code == 0

@@ -21,6 +21,7 @@ from dlpx_remote.transports.base import (
     HandshakeFailed,
     NotSent,
     OutcomeUnknown,
+    OutputLost,
     TransferFailed,
     TransportError,
 )
@@ -74,7 +75,7 @@ class _Background:
         assert not self._thread.is_alive()
 
 
-def test_a_session_that_is_killed_under_a_command_leaves_its_outcome_unknown(
+def test_a_session_that_is_killed_under_a_command_leaves_word_of_how_that_ended(
     server_with: ServerFactory, reach: Reach, tmp_path: Path
 ) -> None:
     server = server_with()
@@ -84,13 +85,13 @@ def test_a_session_that_is_killed_under_a_command_leaves_its_outcome_unknown(
         _wait_for(witness, "begin")
         _kill_sessions(server)
         command.join()
-        assert isinstance(command.error, OutcomeUnknown)
-        assert "Look at the host before you run it again." in str(command.error)
+        assert isinstance(command.error, OutputLost)
+        assert command.error.exit_code == 0
+        assert "ended with exit code 0" in str(command.error)
         with pytest.raises(NotSent):
             connection.run("true")
     with connect(reach(server)) as connection:
-        assert connection.run(f"cat {witness}").stdout.startswith(b"begin\n")
-        assert connection.run(f"grep -c begin {witness}").stdout == b"1\n"
+        assert connection.run(f"cat {witness}").stdout == b"begin\nend\n"
 
 
 def test_a_session_that_is_killed_under_a_transfer_leaves_the_old_file_and_nothing_beside_it(

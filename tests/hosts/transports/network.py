@@ -106,12 +106,14 @@ class Proxy:
         self._flowing.clear()
 
     def cut(self) -> None:
-        """End every connection with a reset."""
-        for pair in self._pairs:
+        """End every connection with a reset; new ones flow again."""
+        pairs, self._pairs = self._pairs, []
+        for pair in pairs:
             for end in pair:
                 with suppress(OSError):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                     end.shutdown(socket.SHUT_RDWR)
+        self._flowing.set()
 
 
 @contextmanager

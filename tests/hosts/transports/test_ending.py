@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +19,11 @@ from dlpx_remote.transports.base import (
     HostKeyUnknown,
     NotSent,
     OutcomeUnknown,
+    OutputLost,
     OutputTooLarge,
     StreamName,
 )
-from dlpx_remote.transports.ssh import SshConnection, connect
+from dlpx_remote.transports.ssh import SshConnection, connect, execution
 from tests.hosts.sshd import Sshd
 from tests.hosts.transports import network
 from tests.hosts.transports.conftest import Connect, target_of
@@ -120,14 +123,33 @@ class TestTimeOuts:
         slow.chmod(0o755)
         connection = open_connection(target_of(start_sshd(f"ForceCommand {slow}")))
         connection.facts()
-        gate.touch()
         ran = tmp_path / "ran"
-        with pytest.raises(CommandTimeout) as caught:
-            connection.run(f"echo x > {ran}", timeout=1)
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(connection.run, "sleep 4")  # on the channel that has started up
+            while not connection._execution.running:
+                time.sleep(0.01)
+            gate.touch()
+            with pytest.raises(CommandTimeout) as caught:
+                connection.run(f"echo x > {ran}", timeout=1)
+            assert other.result().exit_code == 0
         assert not caught.value.killed
         assert "not confirmed" in caught.value.message
-        time.sleep(5)
+        time.sleep(3)
         assert not ran.exists()
+
+    def test_an_account_that_starts_up_slower_than_a_runner_may_has_a_channel_for_each_command(
+        self, start_sshd: Callable[..., Sshd], open_connection: Connect, tmp_path: Path, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(execution, "RUNNER_START", 0.5)
+        slow = tmp_path / "slow"
+        slow.write_text('#!/bin/sh\nsleep 1.5\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n')
+        slow.chmod(0o755)
+        connection = open_connection(target_of(start_sshd(f"ForceCommand {slow}")))
+        ran = tmp_path / "ran"
+        connection.run(f"echo x >> {ran}")
+        connection.run(f"echo x >> {ran}")
+        assert connection.facts().no_runner == "the login shell does not start it"
+        assert ran.read_text() == "x\nx\n"
 
 
 class TestTooMuchOutput:
@@ -197,42 +219,95 @@ class TestGivingUp:
         assert "Connect again" in caught.value.action
 
 
+@pytest.mark.usefixtures("nothing_is_left_of_runners")
 class TestLostConnections:
-    def test_a_connection_that_is_cut_in_mid_command_leaves_the_outcome_unknown(
-        self, sshd: Sshd, open_connection: Connect
+    def test_a_command_that_went_on_is_waited_for_and_its_exit_code_told(
+        self, sshd: Sshd, open_connection: Connect, tmp_path: Path
     ) -> None:
+        runs = tmp_path / "runs"
         with network.proxy(sshd.port) as (path, port):
             connection = open_connection(target_of(sshd, port=port, fingerprint=_any_key(sshd, port)))
-            connection.facts()
-            process: list[int] = []
-
-            def cut(_stream: StreamName, data: bytes) -> None:
-                process.append(int(data))
-                path.cut()
-
-            with pytest.raises(OutcomeUnknown) as caught:
-                connection.run("echo $$; sleep 300", on_output=cut)
-            assert "may have run" in caught.value.message
+            with pytest.raises(OutputLost, match="ended with exit code 7") as caught:
+                connection.run(
+                    f"echo x >> {runs}; echo started; sleep 1.5; exit 7", on_output=lambda *_: path.cut()
+                )
+            assert (caught.value.exit_code, caught.value.stdout) == (7, b"started\n")
             assert caught.value.action
+            assert runs.read_text() == "x\n"
             with pytest.raises(NotSent):
                 connection.run("true")
-        _end(process[0])
 
-    def test_a_command_that_finished_unheard_is_not_reported_as_finished(
+    def test_a_command_that_finished_unheard_is_told_as_such(
         self, sshd: Sshd, open_connection: Connect, tmp_path: Path
     ) -> None:
         done = tmp_path / "done"
         with network.proxy(sshd.port) as (path, port):
             connection = open_connection(target_of(sshd, port=port, fingerprint=_any_key(sshd, port)))
-            connection.facts()
 
             def stall(_stream: StreamName, _data: bytes) -> None:
                 path.stall()
                 _wait_for(done)
                 path.cut()
 
-            with pytest.raises(OutcomeUnknown):
+            with pytest.raises(OutputLost) as caught:
                 connection.run(f"echo started; sleep 0.5; echo x > {done}", on_output=stall)
+            assert caught.value.exit_code == 0
+
+    def test_a_script_that_did_not_arrive_whole_is_told_not_to_have_run(
+        self, sshd: Sshd, open_connection: Connect, tmp_path: Path
+    ) -> None:
+        ran = tmp_path / "ran"
+        with network.proxy(sshd.port) as (path, port):
+            connection = open_connection(target_of(sshd, port=port, fingerprint=_any_key(sshd, port)))
+            connection.facts()
+            path.stall()
+            threading.Timer(1.0, path.cut).start()
+            with pytest.raises(NotSent):
+                connection.run(f"echo x > {ran}\n")
+        assert not ran.exists()
+
+    def test_a_command_that_goes_on_beyond_its_time_is_ended_on_a_new_connection(
+        self, sshd: Sshd, open_connection: Connect
+    ) -> None:
+        process: list[int] = []
+        with network.proxy(sshd.port) as (path, port):
+            connection = open_connection(target_of(sshd, port=port, fingerprint=_any_key(sshd, port)))
+
+            def cut(_stream: StreamName, data: bytes) -> None:
+                process.append(int(data))
+                path.cut()
+
+            with pytest.raises(CommandTimeout) as caught:
+                connection.run("echo $$; sleep 300", on_output=cut, timeout=2)
+            assert caught.value.killed
+        assert not Path(f"/proc/{process[0]}").exists()
+
+    def test_while_the_host_is_away_the_outcome_stays_unknown(
+        self, start_sshd: Callable[..., Sshd], open_connection: Connect, nothing_is_left_of_runners: set[Path]
+    ) -> None:
+        server = start_sshd()
+        connection = open_connection(target_of(server), deadlines=Deadlines(settle=1))
+        with pytest.raises(OutcomeUnknown) as caught:
+            connection.run("echo up; sleep 2", on_output=lambda _stream, _data: server.stop())
+        assert "may have run" in caught.value.message
+        assert caught.value.action
+        time.sleep(2)
+        for file in _files_of_runners() - nothing_is_left_of_runners:  # nobody came to read it
+            file.unlink()
+
+    def test_the_next_runner_takes_away_what_a_lost_one_left_that_had_nothing_to_tell(
+        self, sshd: Sshd, open_connection: Connect, nothing_is_left_of_runners: set[Path]
+    ) -> None:
+        with network.proxy(sshd.port) as (path, port):
+            target = target_of(sshd, port=port, fingerprint=_any_key(sshd, port))
+            connection = open_connection(target)
+            connection.run("true")
+            path.cut()
+            _until(lambda: _files_of_runners() > nothing_is_left_of_runners)
+            connection.close()
+            with connect(target) as other:
+                other.run("true")
+                assert _files_of_runners() <= nothing_is_left_of_runners
 
     def test_a_stalled_connection_ends_with_the_command_s_deadline(
         self, sshd: Sshd, open_connection: Connect
@@ -264,15 +339,6 @@ class TestLostConnections:
                 connection.run("# filler\n" * 1_000_000, timeout=1)
             path.cut()
 
-    def test_a_server_that_is_killed_in_mid_command_leaves_the_outcome_unknown(
-        self, start_sshd: Callable[..., Sshd], open_connection: Connect
-    ) -> None:
-        server = start_sshd()
-        connection = open_connection(target_of(server))
-        connection.facts()
-        with pytest.raises(OutcomeUnknown):
-            connection.run("echo up; sleep 300", on_output=lambda _stream, _data: server.stop())
-
     def test_a_watcher_that_is_killed_on_the_host_leaves_the_outcome_unknown(
         self, connection: SshConnection
     ) -> None:
@@ -286,6 +352,30 @@ def _any_key(server: Sshd, port: int) -> str:
     with pytest.raises(HostKeyUnknown) as caught:
         connect(target_of(server, port=port, known_hosts=server.directory / "none"))
     return caught.value.fingerprint
+
+
+def _files_of_runners() -> set[Path]:
+    return set(Path("/tmp").glob(".dlpx-remote.*"))
+
+
+@pytest.fixture
+def nothing_is_left_of_runners(sshd: Sshd) -> Iterator[set[Path]]:
+    before = _files_of_runners()
+    yield before
+
+    def taken_away() -> bool:
+        with connect(target_of(sshd)) as later:  # what nobody asked for goes with the next runner
+            later.run("true")
+        return _files_of_runners() <= before
+
+    _until(taken_away)
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def _wait_for(file: Path) -> None:

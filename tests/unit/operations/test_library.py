@@ -165,6 +165,7 @@ IDS = {
     "OutputTooLarge": "too_large",
     "CommandEnded": "timeout",
     "OutcomeUnknown": "outcome_unknown",
+    "OutputLost": "output_lost",
     "TransferFailed": "transport_failed",
     "SyncFailed": "sync_failed",
 }

@@ -13,6 +13,7 @@ from dlpx_remote.transports.ssh.bootstrap import (
     Token,
     check_script,
     check_variables,
+    framed,
     payload,
     quote,
     watcher,
@@ -48,31 +49,31 @@ def test_text_is_sent_as_utf_8() -> None:
 @pytest.mark.parametrize("name", ["", "1A", "A-B", "A B", "A=B", "Ä", "A\n", "A\0"])
 def test_a_variable_name_that_is_no_identifier_is_refused(name: str) -> None:
     with pytest.raises(InvalidCommand, match="no shell identifier"):
-        check_variables({name: "x"}, linux=True)
+        check_variables({name: "x"}, linux=lambda: True)
 
 
 @pytest.mark.parametrize("name", ["UID", "SHELLOPTS", "RANDOM", "_"])
 def test_a_variable_that_bash_owns_is_refused(name: str) -> None:
     with pytest.raises(InvalidCommand, match=f"{name} is set by bash itself"):
-        check_variables({name: "x"}, linux=True)
+        check_variables({name: "x"}, linux=lambda: True)
 
 
 def test_a_nul_byte_in_a_variable_is_refused_without_showing_the_value() -> None:
     with pytest.raises(InvalidCommand, match="variable TOKEN holds a NUL byte") as caught:
-        check_variables({"TOKEN": "hidden\0value"}, linux=True)
+        check_variables({"TOKEN": "hidden\0value"}, linux=lambda: True)
     assert "hidden" not in str(caught.value)
 
 
 def test_a_value_that_linux_would_not_pass_on_is_refused_with_the_limit() -> None:
     longest = LONGEST_VARIABLE - len("A=") - 1
-    assert check_variables({"A": b"x" * longest}, linux=True)
+    assert check_variables({"A": b"x" * longest}, linux=lambda: True)
     with pytest.raises(InvalidCommand, match=f"at most {longest}") as caught:
-        check_variables({"A": b"x" * (longest + 1)}, linux=True)
+        check_variables({"A": b"x" * (longest + 1)}, linux=lambda: True)
     assert "file" in caught.value.action
 
 
 def test_other_systems_may_take_longer_values() -> None:
-    assert check_variables({"A": b"x" * 1_000_000}, linux=False)
+    assert check_variables({"A": b"x" * 1_000_000}, linux=lambda: False)
 
 
 @given(st.binary().map(lambda data: data.replace(b"\0", b"")))
@@ -90,7 +91,7 @@ def test_the_executed_string_is_plain_words_for_every_login_shell() -> None:
 def test_sent_text_never_holds_the_token_where_an_echo_of_it_would_be_a_report(login_shell: bool) -> None:
     token = Token.new()
     assert token.value.encode() not in watcher(token, login_shell=login_shell)
-    text = payload(token, b"true", {}, locale="C.UTF-8")
+    text = framed(token, payload(token, b"true", {}), "C.UTF-8")
     assert token.value.encode() not in text
 
 
