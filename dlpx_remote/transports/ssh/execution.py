@@ -38,7 +38,7 @@ from dlpx_remote.transports.ssh.channels import Channels
 from dlpx_remote.transports.ssh.commands import Command, Idle, Limits, TooMuchOutput, signal_name
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.facts import FACTS, parse_facts
-from dlpx_remote.transports.ssh.runners import FORGETTABLE, Fate, NoRunner, Runner
+from dlpx_remote.transports.ssh.runners import Fate, NoRunner, Runner
 from dlpx_remote.transports.ssh.session import Session, SessionLost, TimeUp
 from dlpx_remote.transports.ssh.target import Hop
 from dlpx_remote.transports.ssh.trace import Tracer
@@ -213,6 +213,7 @@ class Execution:
         for runner in parked:
             while not (runner.channel.closed or runner.channel.eof_received) and time.monotonic() < until:
                 time.sleep(0.001)
+            runner.over()
             self._channels.close(runner.channel)
 
     # through a runner
@@ -226,6 +227,7 @@ class Execution:
                 self._channels.park(runner)
             else:
                 runner.retire()
+                runner.over()
                 self._channels.close(runner.channel)
 
     def _runner(self, limits: Limits) -> Runner:
@@ -244,7 +246,7 @@ class Execution:
         if fresh and not self._runners:
             # The first must say that it runs before it is given a script: nothing else may get to read it.
             try:
-                runner.start(invocation.limits.at_most(RUNNER_START), FORGETTABLE.take(self._where))
+                runner.start(invocation.limits.at_most(RUNNER_START))
             finally:
                 self._runners = runner.ready
                 if self._facts is None and runner.ready:
@@ -256,7 +258,7 @@ class Execution:
             login_shell=invocation.login_shell,
         )
         if fresh:
-            text = runner.opening(FORGETTABLE.take(self._where)) + text
+            text = runner.opening() + text
 
         def converse() -> CommandResult:
             command.send(text, invocation.limits, start=fresh, end=False)
@@ -411,7 +413,6 @@ class Execution:
             if answer == ["gone"] and (fate.watcher or silent.expired):
                 return error
             if answer == ["running"] and limits.deadline.expired:
-                FORGETTABLE.add(self._where, fate.runner)
                 return self._given_up(command, TimeUp(), limits)
             time.sleep(pause)
             pause = min(2 * pause, limits.deadline.remaining(at_most=ASK_AGAIN) or 0.01)

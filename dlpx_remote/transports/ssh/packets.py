@@ -179,9 +179,14 @@ class Packets(Packetizer):
         # Where another thread is stuck in writing, that is question enough; this one must go on listening.
         self.without_waiting(self.ask)
 
-    def without_waiting(self, send: Callable[[], object]) -> bool:
-        """Let ``send`` write a short message, unless that might wait for the host; False when it might."""
-        if not self._writing.acquire(blocking=False):
+    def without_waiting(self, send: Callable[[], object], patience: float = 0.0) -> bool:
+        """Let ``send`` write a short message, unless that might wait for the host; False when it might.
+
+        Args:
+            send: writes it.
+            patience: seconds for other threads to finish what they write.
+        """
+        if not self._writing.acquire(timeout=patience):
             return False
         try:
             if not self._takes_more():

@@ -49,11 +49,25 @@ _PAYLOAD = (
 )
 
 # The places for the file that is left: the first that takes one.
-_PLACES = '"$XDG_RUNTIME_DIR" /tmp /dev/shm /var/tmp "$HOME"'
+_PLACES = '"$TMPDIR" /tmp /dev/shm /var/tmp "$HOME"'
 
 _PROGRAM = rb"""
 exec 9<&0 </dev/null 6>&1 7>&2 2>/dev/null; set +eu
 read -r first second name want stale forget <&9 || exit
+forget() { # NAME:WATCHER:BORN of those that nobody asks for: end what still waits, and remove what was left
+  local one file place left=()
+  for one in $forget; do
+    file=${one#*:}
+    field ${file%:*} && [ "${fields[19]}" = ${file#*:} ] && kill -KILL ${file%:*}
+  done
+  for place in @PLACES@; do
+    for file in "$place"/.dlpx-remote.[0-9]*; do
+      one=${file##*/.dlpx-remote.} one=${one#*.} one=${one%%.*}
+      [[ " $forget" = *" $one:"* ]] && left+=("$file") && say "G:$one"
+    done
+  done
+  [ ${#left[@]} = 0 ] || rm -f -- "${left[@]}"
+}
 mark=$first$second
 say() { printf '%s:%s\n' $mark "$1" >&6; }
 no() { say "N:$1"; exit; }
@@ -110,8 +124,9 @@ leave() { # tell those who come later how the last command ended
   trap '' HUP
   local place now
   printf -v now '%(%s)T' -1
+  umask 077; set -C # not in a subshell: one would go on when this shell is killed
   [ "$said_farewell" ] || for place in @PLACES@; do
-    [ -d "$place" ] && (umask 077; set -C; : >"$place/.dlpx-remote.$now.$name.$number.$code") && break
+    [ -d "$place" ] && : >"$place/.dlpx-remote.$now.$name.$number.$code" && break
   done
   exit
 }
@@ -122,15 +137,15 @@ trap 'cut=1 interrupted=1' USR2
 fact() { say "F:$1=$2"; }
 utf8_locale
 [ "$want" = F ] && facts
-for file in /tmp/.dlpx-remote.[0-9]*; do
-  [ -O "$file" ] || continue
-  value=${file#*remote.}; value=${value%%.*}
-  printf -v now '%(%s)T' -1
-  ((now - value < stale)) || rm -f "$file"
+printf -v now '%(%s)T' -1
+for place in @PLACES@; do
+  for file in "$place"/.dlpx-remote.[0-9]*; do
+    [ -O "$file" ] || continue
+    value=${file##*/.dlpx-remote.} value=${value%%.*}
+    ((now - value < stale)) || rm -f -- "$file"
+  done
 done
-for value in $forget; do
-  for file in @PLACES@; do rm -f "$file"/.dlpx-remote.*."$value".*; done
-done
+[ -z "$forget" ] || forget
 spare
 # Where nobody listens any more, nothing is begun.
 printf '%s:W:\n' $mark >&7 && say "W:$$ $born $next" || exit
@@ -178,7 +193,8 @@ def opening(token: Token, name: str, *, want_facts: bool, forget: tuple[str, ...
         token: of the reports.
         name: of this runner, in the file that it may leave; hexadecimal.
         want_facts: report the account's facts first.
-        forget: names of runners whose files are to be removed, because their callers know all.
+        forget: runners whose callers know all, as ``NAME:WATCHER:BORN``: they are ended, and what they left
+            is removed.
     """
     first, second = token.halves
     # In a bash of its own: one that reads its commands from stdin breaks when that is given another meaning.

@@ -10,7 +10,8 @@ import contextlib
 import secrets
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import paramiko
 
@@ -20,8 +21,8 @@ from dlpx_remote.transports.ssh.commands import Command, Limits
 from dlpx_remote.transports.ssh.session import Session, SessionLost, TimeUp, Wakeup
 from dlpx_remote.transports.ssh.streams import Report
 
-_LATE = 60.0
-"""Seconds after which the file of a runner that was given up has been written, if it ever is."""
+REMEMBERED = 600.0
+"""Seconds that a runner is remembered of which the host may or may not have something."""
 
 _LOST = (paramiko.SSHException, EOFError, OSError, SessionLost)
 
@@ -76,11 +77,12 @@ class Runner:
         self._name = secrets.token_hex(8)
         self._wakeup = Wakeup(channel)
         self._number = 0
-        self._answered = True
         self._watcher = 0
         self._born = 0
         self._next: int | None = None
         self._command: Command | None = None
+        self._said_farewell = False
+        self._forgetting: dict[str, Forgotten] = {}
 
     @property
     def token(self) -> Token:
@@ -97,11 +99,13 @@ class Runner:
         """Where to ask for the last command."""
         return Fate(self._name, self._number, self._watcher, self._born)
 
-    def opening(self, forget: tuple[str, ...]) -> bytes:
+    def opening(self) -> bytes:
         """What has to be sent before the first command."""
+        self._forgetting = FORGETTABLE.take(self._where)
+        forget = tuple(f"{name}:{one.watcher}:{one.born}" for name, one in self._forgetting.items())
         return runner_script.opening(self._token, self._name, want_facts=self._want_facts, forget=forget)
 
-    def start(self, limits: Limits, forget: tuple[str, ...]) -> None:
+    def start(self, limits: Limits) -> None:
         """Start it, and wait until it says that it runs; without that, its first command does.
 
         Raises:
@@ -110,7 +114,7 @@ class Runner:
         """
         opening = self._make("W")
         try:
-            opening.send(self.opening(forget), limits, end=False)
+            opening.send(self.opening(), limits, end=False)
             opening.sent = False  # no script was, whatever becomes of the connection
             if opening.wait_until_it_begins(limits):
                 return
@@ -123,7 +127,6 @@ class Runner:
         self.usable = False
         begins_with = "S" if login_shell else None if self.ready else "W"
         self._number += 1
-        self._answered = False
         command = self._make(begins_with)
         if self.ready:
             command.watcher, command.process_group = self._watcher, self._next
@@ -142,17 +145,23 @@ class Runner:
         return self._command
 
     def retire(self) -> None:
-        """Tell the host that nothing more will come, and that nothing is in doubt; raises nothing."""
+        """Tell the host that nothing more will come, and that nothing is in doubt; raises nothing.
+
+        Call :meth:`over` when the channel is to be closed.
+        """
         self.usable = False
         if self._command is None:
             return
         with contextlib.suppress(*_LOST):
-            self.channel.settimeout(0.0)
-            said = self._session.without_waiting(lambda: self.channel.send(runner_script.FAREWELL))
-            if said and self._answered:
-                return  # else it may never arrive
-        if self._number:
-            FORGETTABLE.add(self._where, self._name)
+            if not self.channel.eof_received:
+                self._said_farewell = self._session.send_at_once(self.channel, runner_script.FAREWELL)
+
+    def over(self) -> None:
+        """Note what the host may still have of it, and of others that it should have taken away."""
+        if not self.ready:
+            FORGETTABLE.add(self._where, self._forgetting)
+        if self._command is not None and not (self._said_farewell and self.channel.eof_received):
+            FORGETTABLE.add(self._where, {self._name: Forgotten(self._watcher, self._born)})
 
     def _note(self, report: Report) -> None:
         words = report.value.split()
@@ -160,40 +169,56 @@ class Runner:
             self._watcher, self._born, self._next = (int(word) for word in words)
             if self._command is not None:
                 self._command.process_group = self._next
+            # Of a runner that never said that it runs, a file may still come.
+            FORGETTABLE.add(self._where, {n: one for n, one in self._forgetting.items() if not one.watcher})
+        elif report.kind == "G":
+            self._forgetting.pop(report.value, None)
         elif report.kind == "F":
             self.facts.append(report.value)
         elif report.kind == "N":
             self.refusal = report.value
         elif report.kind == "E" and len(words) > 1:
-            self._answered = True
             self.usable = words[1] == "0"
             self._next = int(words[2]) if len(words) > 2 else None
 
 
-class Forgettable:
-    """Names of runners whose connection was lost when nothing was in doubt.
+@dataclass(frozen=True)
+class Forgotten:
+    """A runner that nobody will ask any more.
 
-    The host does not know that, and keeps a file; the next runner on the same account removes it.
+    Attributes:
+        watcher, born: see :class:`Fate`.
+        since: on the monotonic clock.
+    """
+
+    watcher: int
+    born: int
+    since: float = field(default_factory=time.monotonic)
+
+
+class Forgettable:
+    """Names of runners that ended when nothing was in doubt, and that may not know it.
+
+    The host keeps a file for whoever comes to ask, or still waits on a connection that is gone; the next
+    runner on the same account sees to both.
     """
 
     def __init__(self) -> None:
-        self._names: dict[tuple[str, ...], dict[str, float]] = {}
+        self._names: dict[tuple[str, ...], dict[str, Forgotten]] = {}
         self._lock = threading.Lock()
 
-    def add(self, where: dict[str, str], name: str) -> None:
-        """Note one."""
-        with self._lock:
-            self._names.setdefault(tuple(where.values()), {})[name] = time.monotonic()
+    def add(self, where: dict[str, str], forgotten: Mapping[str, Forgotten]) -> None:
+        """Note some; those that were to be forgotten long ago are let go."""
+        now = time.monotonic()
+        fresh = {name: one for name, one in forgotten.items() if now - one.since < REMEMBERED}
+        if fresh:
+            with self._lock:
+                self._names.setdefault(tuple(where.values()), {}).update(fresh)
 
-    def take(self, where: dict[str, str]) -> tuple[str, ...]:
-        """All of that account, to be removed; each is given out for a while, because it may come late."""
+    def take(self, where: dict[str, str]) -> dict[str, Forgotten]:
+        """All of that account; whoever takes them sees to them, or adds them again."""
         with self._lock:
-            names = self._names.get(tuple(where.values()), {})
-            given = tuple(names)
-            for name in given:
-                if time.monotonic() - names[name] > _LATE:
-                    del names[name]
-            return given
+            return self._names.pop(tuple(where.values()), {})
 
 
 FORGETTABLE = Forgettable()

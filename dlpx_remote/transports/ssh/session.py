@@ -41,6 +41,9 @@ with contextlib.suppress(KeyError):  # where OpenSSL may only do what FIPS appro
     _KEY_EXCHANGES["curve25519-sha256"] = _KEY_EXCHANGES["curve25519-sha256@libssh.org"]
 _LOG = "dlpx_remote.transports.ssh.wire"
 
+TURN = 0.5
+"""Seconds that a short message may wait for longer ones of other threads."""
+
 InteractiveAnswer = Callable[[str, str, list[tuple[str, bool]]], list[str]]
 
 
@@ -378,9 +381,30 @@ class Session(paramiko.Transport):
         message.add_boolean(True)
         self.send_now(message)
 
-    def without_waiting(self, send: Callable[[], object]) -> bool:
-        """Let ``send`` write a short message; False when the session is over, or might not take it now."""
-        return self.is_active() and self.packets.without_waiting(send)
+    def send_at_once(self, channel: paramiko.Channel, data: bytes) -> bool:
+        """Send a few bytes of a channel's data; False when that might wait for the host, or it is gone.
+
+        Not by way of the channel: that takes another lock before the one that writing needs, and others hold
+        that one and wait for this.
+        """
+        message = Message()
+        message.add_byte(cMSG_CHANNEL_DATA)
+        message.add_int(channel.remote_chanid)
+        message.add_string(data)
+        sent = False
+
+        def send() -> None:
+            nonlocal sent
+            if not cast(Any, self).clear_to_send.is_set():
+                return
+            with channel.lock:
+                if channel.closed or channel.eof_sent or channel.out_window_size < len(data):
+                    return
+                channel.out_window_size -= len(data)
+            self.send_now(message)
+            sent = True
+
+        return self.is_active() and self.packets.without_waiting(send, TURN) and sent
 
     def end(self) -> None:
         """End the session and its thread. Idempotent; raises nothing."""

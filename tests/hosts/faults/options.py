@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SAMPLE = 200
+SAMPLE = 150
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -311,7 +311,8 @@ class _Step:
             made = action()
             outcome.said[name] = "success"
         except TransportError as error:
-            outcome.said[name] = type(error).__name__
+            code = f" {error.exit_code}" if isinstance(error, OutputLost) else ""
+            outcome.said[name] = type(error).__name__ + code
             if not isinstance(error, _HONEST[name]) or isinstance(error, _DISHONEST):
                 outcome.broken.append(f"{name} said {type(error).__name__}: {error}")
         except Exception as error:
@@ -370,8 +371,12 @@ def judge(played: Played) -> None:
     witness = (place / "witness").read_text()
     said = outcome.said.get("run")
     allowed = {"", "begin\n", _WITNESSED}
-    if said == "success":
+    if said in ("success", "OutputLost 0"):
         allowed = {_WITNESSED}
+    elif said is not None and said.startswith("OutputLost"):
+        allowed = {"begin\n", _WITNESSED}
+    elif said == "OutcomeUnknown":
+        outcome.broken.append("its outcome stayed unknown, although the host could be asked")
     elif said is None or said in _NOT_SENT:
         allowed = {""}
     if witness not in allowed:

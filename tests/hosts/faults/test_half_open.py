@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dlpx_remote.transports.base import Deadlines, OutputLost, TransportError
+from dlpx_remote.transports.base import Deadlines, OutcomeUnknown, OutputLost, TransportError
 from dlpx_remote.transports.ssh import SshConnection, SshTarget, connect
 from tests.hosts.faults.conftest import Reach, ServerFactory
+from tests.hosts.faults.leftovers import session_processes, wait_until_empty
 from tests.hosts.faults.proxy import Proxy
 from tests.hosts.sshd import Sshd
 
@@ -33,6 +34,13 @@ def _through(server: Sshd, target: SshTarget, deadlines: Deadlines) -> Iterator[
             yield proxy, connection
 
 
+def _come_by(server: Sshd, reach: Reach) -> None:
+    """The next connection takes away what the lost one has left for those who ask."""
+    wait_until_empty(lambda: session_processes(server))
+    with connect(reach(server)) as connection:
+        assert connection.run("echo next").stdout == b"next\n"
+
+
 def _wait_until_lost(connection: SshConnection) -> None:
     waited = threading.Event()
     for _ in range(int(PATIENCE / 0.05)):
@@ -42,11 +50,16 @@ def _wait_until_lost(connection: SshConnection) -> None:
     raise AssertionError("the loss was never noticed")
 
 
-def test_a_running_command_is_asked_for_on_a_new_connection(
-    server: Sshd, reach: Reach, tmp_path: Path
+@pytest.mark.parametrize(
+    ("settle", "error", "says"),
+    [(0.0, OutcomeUnknown, r"no sign of life for 1\.5 s"), (30.0, OutputLost, "ended with exit code 3")],
+)
+def test_what_became_of_a_running_command_is_asked_for_on_another_connection(
+    server: Sshd, reach: Reach, tmp_path: Path, settle: float, error: type[TransportError], says: str
 ) -> None:
     began = tmp_path / "began"
-    with _through(server, reach(server), ALIVE) as (proxy, connection):
+    deadlines = dataclasses.replace(ALIVE, settle=settle)
+    with _through(server, reach(server), deadlines) as (proxy, connection):
 
         def stall() -> None:
             waited = threading.Event()
@@ -55,10 +68,10 @@ def test_a_running_command_is_asked_for_on_a_new_connection(
             proxy.links[0].strike("stall")
 
         threading.Thread(target=stall, daemon=True).start()
-        with pytest.raises(OutputLost, match=r"no sign of life for 1\.5 s") as caught:
-            connection.run(f"touch {began}; sleep 5; exit 4", timeout=PATIENCE)
-        assert caught.value.exit_code == 4
+        with pytest.raises(error, match=says):
+            connection.run(f"touch {began}; sleep 5; exit 3", timeout=PATIENCE)
         assert not connection.is_open
+    _come_by(server, reach)
 
 
 def test_an_idle_connection_is_known_to_be_lost(server: Sshd, reach: Reach) -> None:
@@ -68,6 +81,7 @@ def test_an_idle_connection_is_known_to_be_lost(server: Sshd, reach: Reach) -> N
         _wait_until_lost(connection)
         with pytest.raises(TransportError):
             connection.run("true", timeout=PATIENCE)
+    _come_by(server, reach)
 
 
 def test_a_silent_command_on_a_live_host_is_left_alone(server: Sshd, reach: Reach) -> None:
@@ -84,5 +98,4 @@ def test_a_writer_that_is_stuck_does_not_hide_the_silence(server: Sshd, reach: R
         with pytest.raises(TransportError):
             connection.run("true", variables={f"V{number}": "x" * 100_000 for number in range(200)})
         assert not connection.is_open
-    with connect(reach(server)) as later:  # takes away the word that the lost one left
-        assert later.run("true").exit_code == 0
+    _come_by(server, reach)

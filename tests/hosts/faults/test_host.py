@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from dlpx_remote.transports.base import (
     Deadlines,
     NotSent,
     OutcomeUnknown,
+    OutputLost,
     TransferFailed,
     TransportError,
 )
 from dlpx_remote.transports.ssh import SshTarget, connect
 from tests.hosts.faults.conftest import Reach
 from tests.hosts.faults.leftovers import wait_until_empty
+from tests.hosts.faults.proxy import Proxy
 from tests.hosts.ssh_host import SshHost, ssh_host
 
 DEADLINE = 5.0
@@ -134,7 +137,7 @@ def host_with_small_tmp(ssh_image: str, tmp_path: Path, reach: Reach) -> Iterato
     (tmp_path / "host").mkdir()
     with ssh_host(ssh_image, tmp_path / "host", small_tmp=True) as host, _nothing_left(host, reach):
         yield host
-        host.root("rm /tmp/kept /tmp/full")
+        host.root("rm -f /tmp/kept /tmp/full")
 
 
 def test_a_full_disk_stops_a_copy_cleanly_and_no_command(
@@ -156,6 +159,29 @@ def test_a_full_disk_stops_a_copy_cleanly_and_no_command(
         assert connection.run(large).stdout == b"end of a large script\n"
 
 
+def test_a_full_disk_does_not_hide_what_became_of_a_command(
+    host_with_small_tmp: SshHost, reach: Reach
+) -> None:
+    host = host_with_small_tmp
+    host.root("cat /dev/zero > /tmp/full || true")
+    with Proxy(host.address, host.port) as proxy, ThreadPoolExecutor(1) as pool:
+        through = dataclasses.replace(reach(host), host="127.0.0.1", port=proxy.port)
+        with connect(through) as connection:
+            running = pool.submit(connection.run, f"echo begin >>{_WITNESS}; sleep 2; exit 5", timeout=60)
+            _wait_for_witness(host)
+            proxy.links[0].strike("cut")
+            with pytest.raises(OutputLost) as caught:
+                running.result(60)
+    assert caught.value.exit_code == 5
+
+
+def _wait_for_witness(host: SshHost) -> None:
+    until = time.monotonic() + 30
+    while _witnessed(host) != "begin\n":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 class _Sleeper:
     """A command that is still running when the host goes."""
 
@@ -164,10 +190,7 @@ class _Sleeper:
         self._target = reach(host)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        until = time.monotonic() + 30
-        while _witnessed(host) != "begin\n":
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        _wait_for_witness(host)
 
     def _run(self) -> None:
         try:

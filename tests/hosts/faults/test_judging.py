@@ -37,9 +37,8 @@ def _judged(played: Played, **said: str) -> list[str]:
     ("said", "witness"),
     [
         ("NotSent", ""),
-        ("OutcomeUnknown", ""),
-        ("OutcomeUnknown", "begin\n"),
-        ("OutcomeUnknown", "begin\nend\n"),
+        ("OutputLost 0", "begin\nend\n"),
+        ("OutputLost 141", "begin\n"),
         ("CommandTimeout", "begin\n"),
         ("success", "begin\nend\n"),
     ],
@@ -57,13 +56,20 @@ def test_a_claim_that_the_witness_bears_out_breaks_nothing(played: Played, said:
         ("success", TWICE),
         ("NotSent", "begin\n"),
         ("LoginLost", "begin\n"),
-        ("OutcomeUnknown", TWICE),
+        ("OutputLost 0", "begin\n"),
+        ("OutputLost 141", ""),
         ("CommandTimeout", "begin\nbegin\n"),
     ],
 )
 def test_a_lie_about_a_command_and_a_second_run_are_noticed(played: Played, said: str, witness: str) -> None:
     (played.place / "witness").write_text(witness)
     assert _judged(played, run=said) == [f"run said {said}, but the script left {witness!r}"]
+
+
+def test_a_command_of_which_the_host_was_not_asked_is_noticed(played: Played) -> None:
+    assert _judged(played, run="OutcomeUnknown") == [
+        "its outcome stayed unknown, although the host could be asked"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class _Background:
         assert not self._thread.is_alive()
 
 
-def test_a_session_that_is_killed_under_a_command_leaves_word_of_how_that_ended(
+def test_what_became_of_a_command_whose_session_is_killed_is_asked_for_on_another(
     server_with: ServerFactory, reach: Reach, tmp_path: Path
 ) -> None:
     server = server_with()
@@ -87,7 +87,6 @@ def test_a_session_that_is_killed_under_a_command_leaves_word_of_how_that_ended(
         command.join()
         assert isinstance(command.error, OutputLost)
         assert command.error.exit_code == 0
-        assert "ended with exit code 0" in str(command.error)
         with pytest.raises(NotSent):
             connection.run("true")
     with connect(reach(server)) as connection:
