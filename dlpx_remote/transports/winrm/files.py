@@ -31,7 +31,7 @@ from dlpx_remote.transports.base import (
 
 if TYPE_CHECKING:
     from dlpx_remote.transports.winrm.commands import Limits
-    from dlpx_remote.transports.winrm.connection import Invocation
+    from dlpx_remote.transports.winrm.running import Invocation
 
 STALLED = 60.0
 """Seconds without a byte after which a transfer is given up, where the connection has no idle time-out."""
@@ -149,7 +149,7 @@ class Transfer:
     def _execute(
         self, script: str, path: str, stdin: Iterable[bytes], on_output: OutputCallback | None
     ) -> CommandResult:
-        from dlpx_remote.transports.winrm.connection import Invocation
+        from dlpx_remote.transports.winrm.running import Invocation
 
         variables = {"DLPX_PATH": path.encode()}
         return self._run(Invocation(script.encode(), self._limits, variables, stdin), on_output)

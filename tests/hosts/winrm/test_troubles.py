@@ -151,7 +151,7 @@ def test_a_host_that_is_busy_is_asked_again(host: Windows, action: str, fault: s
 
 
 def test_a_host_that_is_busy_all_the_time_is_given_up(host: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlpx_remote.transports.winrm.connection.BUSY_FOR", 0.3)
+    monkeypatch.setattr("dlpx_remote.transports.winrm.running.BUSY_FOR", 0.3)
     with host.connect() as connection:
         host.host.trouble("fault", "Command", fault="busy", times=0)
         with pytest.raises(SessionRefused, match="requested resource is in use"):
@@ -200,7 +200,7 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_again(every_windows: W
 
 
 def test_what_could_not_be_ended_is_ended_later(host: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlpx_remote.transports.winrm.connection.ENDING", 0.5)
+    monkeypatch.setattr("dlpx_remote.transports.winrm.running.ENDING", 0.5)
     host.script("hang", Reply(hangs=True))
     with host.connect() as connection:
         host.host.trouble("silence-before", "Signal", seconds=0, times=0)
