@@ -17,7 +17,17 @@ from dlpx_remote.cli.application import application
 from dlpx_remote.engine import Engine
 from tests.unit.cli.conftest import CommandLine
 
-_HEAVY = ("alembic", "dlpx_remote.engine", "jsonschema", "paramiko", "rich", "sqlalchemy", "yaml")
+_HEAVY = (
+    "alembic",
+    "dlpx_remote.engine",
+    "jsonschema",
+    "paramiko",
+    "requests",
+    "rich",
+    "sqlalchemy",
+    "winrm",
+    "yaml",
+)
 _PROGRAM = """
 import json, sys
 from dlpx_remote.cli import main
@@ -95,7 +105,7 @@ def test_listing_what_is_known_loads_neither_transport_nor_validator_nor_migrati
     Engine(tmp_path / "state").close()  # the first opening migrates
 
     assert _imported_by("--state", str(tmp_path / "state"), *words).isdisjoint(
-        {"alembic", "jsonschema", "paramiko"}
+        {"alembic", "jsonschema", "paramiko", "requests", "winrm"}
     )
 
 
