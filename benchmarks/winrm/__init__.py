@@ -17,8 +17,8 @@ from typing import Any, Literal
 from rich.console import Console
 
 from benchmarks.records import Record, Target, judge
-from benchmarks.winrm.server import USER
 
+USER = "Administrator"
 COMMANDS = 50
 """In one round; fewer than one shell takes, so that what is measured is a warm command."""
 

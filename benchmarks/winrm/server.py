@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.winrm import USER
 from containers.winrm.responder import (
     Authority,
     Invocation,
@@ -23,8 +24,6 @@ from containers.winrm.responder import (
     WinRMHost,
 )
 from dlpx_remote.transports.winrm.bootstrap import read_frame
-
-USER = "Administrator"
 
 
 def _decode(_bootstrap: str, stdin: bytes) -> Payload:
