@@ -32,7 +32,7 @@ STALE = 86_400
 # What a spare does: the gate is its stdin until the job comes; the length is the last positional parameter.
 _JOB = (
     "read -r _dlpx_mode _dlpx_length || exit; exec </dev/null; "
-    '[ "$_dlpx_mode" = L ] && exec "$BASH" --login -c "$1" bash "$_dlpx_length" "$2"; '
+    '[ "$_dlpx_mode" = L ] && { @LC_ALL@; exec "$BASH" --login -c "$1" bash "$_dlpx_length" "$2"; }; '
     '_dlpx_payload=$1; set -- "$_dlpx_length" "$2"; eval "$_dlpx_payload"'
 )
 
@@ -80,6 +80,9 @@ setsid=${BASH_CMDS[setsid]}
 restore=
 [ -z "${BASH_ENV+x}" ] || { printf -v restore 'export BASH_ENV=%q; ' "$BASH_ENV"; unset BASH_ENV; }
 job=$restore@JOB@ payload=@PAYLOAD@
+# Bash begins faster without a locale of its own; start-up files still find the account's.
+all='unset LC_ALL'; [ -z "${LC_ALL+x}" ] || printf -v all 'export LC_ALL=%q' "$LC_ALL"
+job=${job/@LC_ALL@/"$all"}
 field() { # PROCESS: its fields of stat(5) from the state on
   local line
   { read -r line </proc/$1/stat; } 2>/dev/null || return
@@ -91,17 +94,18 @@ field $$; born=${fields[19]}
 spare() { # a redirection of exec would end this shell where no process can be had
   next=
   true {gate}> >(
-    exec "$setsid" "$BASH" --noprofile --norc -c "$job" bash "$payload" "$locale" >&6 2>&7 6>&- 7>&-
+    LC_ALL=C exec "$setsid" "$BASH" --noprofile --norc -c "$job" bash "$payload" "$locale" >&6 2>&7 6>&- 7>&-
   ) && next=$!
 }
 holding() { # whether a process that came with the command holds the streams
-  local process=$command file key value
+  local process=$command file key value rest
   read -r _ _ _ _ last </proc/loadavg
   ((next && last >= next && last - command < 400)) || return 0
   while ((++process <= last)); do
-    field $process || continue
-    [[ ${fields[0]} = [ZX] ]] && continue
-    ((fields[1] >= command)) || [[ $kin = *" ${fields[1]} "* ]] || continue
+    [[ $process != $next && -e /proc/$process ]] && read -r rest </proc/$process/stat || continue
+    rest=${rest##*) }; key=${rest%% *} rest=${rest#* }; value=${rest%% *} # state and parent
+    [[ $key = [ZX] ]] && continue
+    ((value >= command)) || [[ $kin = *" $value "* ]] || continue
     for file in /proc/$process/fd/*; do
       [[ $file -ef /proc/self/fd/6 || $file -ef /proc/self/fd/7 ]] && return 0
     done
@@ -112,13 +116,12 @@ holding() { # whether a process that came with the command holds the streams
   done
   return 1
 }
-settled() { # the same after a moment for those that are about to end
+still_holding() { # the same after a moment for those that are about to end
   local tries nothing
-  holding || return 0
   exec {nothing}<> <(:)
   for tries in 1 2 3 4 5; do read -r -t 0.01 -u $nothing; holding || break; done
   exec {nothing}<&-
-  ! holding
+  holding
 }
 leave() { # tell those who come later how the last command ended
   trap '' HUP
@@ -157,7 +160,7 @@ while waiting=1; read -r mode length <&9; do
   spare
   while interrupted=; wait $command; code=$?; [ "$interrupted" ]; do :; done
   [ "$cut" ] && { code=n; break; }
-  settled; held=$?
+  held=0; holding && still_holding && held=1
   printf '%s:E:%s\n' $mark $code >&7; say "E:$code $held $next" || break
   [ "$lost" ] && break
 done
