@@ -91,6 +91,7 @@ field() { # PROCESS: its fields of stat(5) from the state on
 kin=' 1 ' process=$PPID
 while ((process > 1)) && field $process; do kin+="$process " process=${fields[1]}; done
 field $$; born=${fields[19]}
+quick=0; [ -r /proc/1/task/1/children ] && quick=1
 spare() { # a redirection of exec would end this shell where no process can be had
   next=
   true {gate}> >(
@@ -99,6 +100,8 @@ spare() { # a redirection of exec would end this shell where no process can be h
 }
 holding() { # whether a process that came with the command holds the streams
   local process=$command file key value rest
+  ((SECONDS - began < 10)) || return 0 # so long that numbers of processes may have come round
+  ((quick)) && ! orphaned && return 1
   read -r _ _ _ _ last </proc/loadavg
   ((next && last >= next && last - command < 400)) || return 0
   while ((++process <= last)); do
@@ -113,6 +116,16 @@ holding() { # whether a process that came with the command holds the streams
       while read -r key value; do [ "$key" = Tgid: ] && break; done </proc/$process/status
       [ "$value" = $process ] && return 0
     fi
+  done
+  return 1
+}
+orphaned() { # whether a process came to one that adopts; whatever outlives its parents has such an ancestor
+  local parent child children
+  ((next > command)) || return 0
+  kill -0 -- -$command && return 0
+  for parent in $kin; do
+    read -r -a children </proc/$parent/task/$parent/children
+    for child in "${children[@]}"; do ((child <= command)) || return 0; done
   done
   return 1
 }
@@ -155,7 +168,7 @@ printf '%s:W:\n' $mark >&7 && say "W:$$ $born $next" || exit
 while waiting=1; read -r mode length <&9; do
   waiting=
   case $mode in R|L) ;; Q) said_farewell=1; break;; *) break;; esac
-  ((++number)); code=r command=$next
+  ((++number)); code=r command=$next began=$SECONDS
   printf '%s %s\n' "$mode" "$length" >&$gate; exec {gate}>&-
   spare
   while interrupted=; wait $command; code=$?; [ "$interrupted" ]; do :; done
