@@ -85,7 +85,7 @@ class TestVerbose:
         last = done.stderr.splitlines()[-1]
         address = re.escape(f"{server.user}@{server.address}:{server.port}")
         assert re.fullmatch(
-            rf"{address}: connected in [\d.]+ s \(login [\d.]+ s\), \d+ commands in [\d.]+ s, "
+            rf"{address}: connected in [\d.]+ s \(login [\d.]+ s\), \d+ commands? in [\d.]+ s, "
             r"[\d.]+ \w+ sent, [\d.]+ \w+ received\.",
             last,
         ), done.stderr

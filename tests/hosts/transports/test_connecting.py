@@ -312,7 +312,7 @@ class TestTrace:
         [host] = figures.take()
         assert host.address == connection.address
         assert host.connections == host.of("close").complete == 1
-        assert host.of("run").complete == 2  # the facts, and the script
+        assert host.of("run").complete == 1  # the facts came when its shell began
         assert 0 < host.of("auth").seconds < host.connect_seconds
         assert f"{host.address}: connected in " in host.in_words()
 
