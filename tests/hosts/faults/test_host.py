@@ -194,7 +194,7 @@ class _Sleeper:
 
     def _run(self) -> None:
         try:
-            with connect(self._target) as connection:
+            with connect(self._target, deadlines=Deadlines(settle=2.0)) as connection:
                 connection.run(f"echo begin >>{_WITNESS}; sleep 300; echo end >>{_WITNESS}", timeout=60)
         except TransportError as error:
             self.error = error
