@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from dlpx_remote.environments.connections import Connections
@@ -10,7 +9,7 @@ from dlpx_remote.environments.directories import DirectoryUnusable, prepare
 from dlpx_remote.environments.model import Environment, EnvironmentUser, HostFacts, HostType, TestStep
 from dlpx_remote.environments.privileges import try_privileges
 from dlpx_remote.environments.secrets import SecretUnavailable
-from dlpx_remote.environments.trial import Steps, Stop, Trial
+from dlpx_remote.environments.trial import Steps, Trial, tried
 from dlpx_remote.environments.windows_testing import try_windows
 from dlpx_remote.errors import InvalidRequest, RemoteError
 from dlpx_remote.transports.base import (
@@ -80,22 +79,16 @@ def try_environment(
     """
     if environment.host_type is HostType.WINDOWS:
         return try_windows(connections, environment, user, on_step)
-    trial = Steps(on_step or (lambda _step: None), began=time.monotonic())
-    try:
+
+    def steps(trial: Steps) -> None:
         _reach(trial, _configuration(trial, connections.target(environment, user)))
         connection = _log_in(trial, connections, environment, user)
         facts = _shell_and_home(trial, connection)
         _privileges(trial, connection, connections.privilege_of(environment, user))
-        for step, (tool, reason, action) in _TOOLS.items():
-            path = facts.tools.get(tool)
-            if path:
-                trial.end(step, "ok", path)
-            else:
-                trial.end(step, "warning", f"not found; {reason}", action)
+        _tools(trial, facts)
         _directories(trial, connection, environment)
-    except Stop:
-        trial.skip_rest(STEPS)
-    return Trial(tuple(trial.steps), trial.facts, trial.made)
+
+    return tried(STEPS, on_step, steps)
 
 
 def _configuration(trial: Steps, target: SshTarget) -> list[Hop]:
@@ -135,23 +128,19 @@ def _log_in(
         connection = connections.connection(environment.reference, user.reference)
     except (AuthenticationFailed, CredentialUnusable, LoginLost) as error:
         trial.end("host key", "ok", _how_checked(environment))
-        trial.end("login", "failed", error.message, error.action)
-        raise Stop from None
+        raise trial.failed("login", error) from None
     except ConnectFailed as error:  # the host key itself, or whatever else kept it from being shown
-        trial.end("host key", "failed", error.message, error.action)
-        raise Stop from None
+        raise trial.failed("host key", error) from None
     except (ShellUnavailable, HomeDirectoryMissing) as error:
         trial.end("host key", "ok", _how_checked(environment))
         trial.end("login", "ok", f"as {user.name}")
         if isinstance(error, HomeDirectoryMissing):
             trial.end("shell", "ok")
         step = "home" if isinstance(error, HomeDirectoryMissing) else "shell"
-        trial.end(step, "failed", error.message, error.action)
-        raise Stop from None
+        raise trial.failed(step, error) from None
     except RemoteError as error:  # a secret that is not where its reference says
         trial.end("host key", "ok", _how_checked(environment))
-        trial.end("login", "failed", error.message, error.action)
-        raise Stop from None
+        raise trial.failed("login", error) from None
     if environment.host_key == "off" and environment.fingerprint is None:
         trial.end("host key", "warning", "not checked", "Use --host-key accept-new, or give --fingerprint.")
     else:
@@ -174,11 +163,9 @@ def _shell_and_home(trial: Steps, connection: Connection) -> ShellFacts:
             result = connection.run('printf %s "$BASH_VERSION"', timeout=_COMMAND_TIMEOUT)
     except HomeDirectoryMissing as error:
         trial.end("shell", "ok")
-        trial.end("home", "failed", error.message, error.action)
-        raise Stop from None
+        raise trial.failed("home", error) from None
     except RemoteError as error:
-        trial.end("shell", "failed", error.message, error.action)
-        raise Stop from None
+        raise trial.failed("shell", error) from None
     version = result.stdout_text.strip()
     trial.end(
         "shell", "ok", f"bash {version}" + (f"; the login shell is {facts.shell}" if facts.shell else "")
@@ -194,10 +181,18 @@ def _privileges(trial: Steps, connection: Connection, privilege: Privilege) -> N
     except SecretUnavailable as error:
         trial.end(name, "failed", error.message, error.action)
     except RemoteError as error:
-        trial.end(name, "failed", error.message, error.action)
-        raise Stop from None
+        raise trial.failed(name, error) from None
     else:
         trial.end(name, verdict.outcome, verdict.detail, verdict.action)
+
+
+def _tools(trial: Steps, facts: ShellFacts) -> None:
+    for step, (tool, reason, action) in _TOOLS.items():
+        path = facts.tools.get(tool)
+        if path:
+            trial.end(step, "ok", path)
+        else:
+            trial.end(step, "warning", f"not found; {reason}", action)
 
 
 def _directories(trial: Steps, connection: Connection, environment: Environment) -> None:
@@ -208,8 +203,7 @@ def _directories(trial: Steps, connection: Connection, environment: Environment)
         trial.end("scratch directory", "skipped")
         return
     except RemoteError as error:
-        trial.end("toolkit directory", "failed", error.message, error.action)
-        raise Stop from None
+        raise trial.failed("toolkit directory", error) from None
     trial.made = directories.made
     trial.end("toolkit directory", "ok", directories.toolkit)
     trial.end("scratch directory", "ok", directories.scratch)

@@ -29,6 +29,24 @@ class Trial:
     made: tuple[str, ...]
 
 
+def tried(
+    names: tuple[str, ...], on_step: Callable[[TestStep], None] | None, steps: Callable[[Steps], None]
+) -> Trial:
+    """Carry out a trial.
+
+    Args:
+        names: of all steps, in the order in which they are tried.
+        on_step: called with each step when it ends.
+        steps: tries one after another, until it is done or one raises :class:`Stop`.
+    """
+    trial = Steps(on_step or (lambda _step: None), began=time.monotonic())
+    try:
+        steps(trial)
+    except Stop:
+        trial.skip_rest(names)
+    return Trial(tuple(trial.steps), trial.facts, trial.made)
+
+
 class Stop(Exception):
     """What follows cannot be tried; the step that failed has been reported."""
 
@@ -56,8 +74,12 @@ class Steps:
         try:
             yield
         except errors as error:
-            self.end(name, "failed", error.message, error.action)
-            raise Stop from None
+            raise self.failed(name, error) from None
+
+    def failed(self, name: str, error: RemoteError) -> Stop:
+        """Report that the step ``name`` failed for ``error``; what stops the trial, to be raised."""
+        self.end(name, "failed", error.message, error.action)
+        return Stop()
 
     def skip_rest(self, names: tuple[str, ...]) -> None:
         """Every step of ``names`` that was not tried is skipped."""

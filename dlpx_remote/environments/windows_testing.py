@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from dlpx_remote.environments.connections import Connections
 from dlpx_remote.environments.directories import DirectoryUnusable
 from dlpx_remote.environments.model import Environment, EnvironmentUser, HostFacts, TestStep
-from dlpx_remote.environments.trial import Steps, Stop, Trial
+from dlpx_remote.environments.trial import Steps, Trial, tried
 from dlpx_remote.environments.windows_directories import prepare
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.transports.base import (
@@ -38,16 +37,15 @@ def try_windows(
         user: as whom.
         on_step: called with each step when it ends.
     """
-    trial = Steps(on_step or (lambda _step: None), began=time.monotonic())
-    try:
+
+    def steps(trial: Steps) -> None:
         target = connections.windows_target(environment, user)
         trial.reach(target.host, target.effective_port, "WinRM")
         connection = _log_in(trial, connections, environment, user, target)
         _powershell(trial, connection)
         _directory(trial, connection, environment)
-    except Stop:
-        trial.skip_rest(STEPS)
-    return Trial(tuple(trial.steps), trial.facts, trial.made)
+
+    return tried(STEPS, on_step, steps)
 
 
 def _log_in(
@@ -59,21 +57,13 @@ def _log_in(
 ) -> Connection:
     try:
         connection = connections.connection(environment.reference, user.reference)
-    except (AuthenticationFailed, CredentialUnusable, LoginLost) as error:
+    except RemoteError as error:
+        refused = isinstance(error, AuthenticationFailed | CredentialUnusable | LoginLost)
+        if isinstance(error, ConnectFailed) and not refused and target.scheme == "https":
+            # The certificate itself, or what kept it from being shown.
+            raise trial.failed("certificate", error) from None
         _certificate(trial, target)
-        trial.end("login", "failed", error.message, error.action)
-        raise Stop from None
-    except ConnectFailed as error:
-        if target.scheme == "https":  # the certificate itself, or what kept it from being shown
-            trial.end("certificate", "failed", error.message, error.action)
-        else:
-            _certificate(trial, target)
-            trial.end("login", "failed", error.message, error.action)
-        raise Stop from None
-    except RemoteError as error:  # no room for a shell, or a secret that is not where its reference says
-        _certificate(trial, target)
-        trial.end("login", "failed", error.message, error.action)
-        raise Stop from None
+        raise trial.failed("login", error) from None
     _certificate(trial, target)
     how = {"ntlm": "NTLM", "basic": "Basic", "kerberos": "Kerberos", "certificate": "certificate"}
     trial.end("login", "ok", f"as {user.name} by {how[target.authentication]}")

@@ -14,8 +14,9 @@ from typing import Generic, Protocol, TypeVar
 import paramiko
 
 from dlpx_remote.transports.base import SessionRefused
+from dlpx_remote.transports.limits import TimeUp
 from dlpx_remote.transports.ssh.deadline import Deadline
-from dlpx_remote.transports.ssh.session import Session, TimeUp
+from dlpx_remote.transports.ssh.session import Session
 
 FIRST_GUESS = 8
 """OpenSSH allows ten sessions a connection (``MaxSessions``); two stay free for ending commands."""

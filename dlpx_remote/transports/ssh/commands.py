@@ -9,23 +9,21 @@ from __future__ import annotations
 import signal as signals
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import paramiko
 
 from dlpx_remote.transports.base import (
     CommandResult,
     HomeDirectoryMissing,
-    NotSent,
     OutcomeUnknown,
     OutputCallback,
     ShellUnavailable,
     StreamName,
     TransportError,
 )
+from dlpx_remote.transports.limits import Idle, Limits, TimeUp, TooMuchOutput, last_words, lost
 from dlpx_remote.transports.ssh.bootstrap import EXEC, Token
-from dlpx_remote.transports.ssh.deadline import Deadline
-from dlpx_remote.transports.ssh.session import Session, TimeUp, Wakeup
+from dlpx_remote.transports.ssh.session import Session, Wakeup
 from dlpx_remote.transports.ssh.streams import MarkedStream, Report
 
 _PIECE = 1 << 20
@@ -33,38 +31,6 @@ _SEND_PIECE = 32_000
 _NOISE_KEPT = 4096
 SETTLE = 1.0
 """Seconds that a dying session may take to say that it is."""
-
-
-class TooMuchOutput(Exception):
-    """More came than the caller wants; the command still runs."""
-
-
-class Idle(TimeUp):
-    """Nothing came for longer than allowed; the command still runs."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one command may take.
-
-    Attributes:
-        total: seconds for all of it, from now; None for no limit.
-        idle: seconds without a byte; None for no limit.
-        max_output: bytes of both streams together.
-        deadline: when ``total`` is over.
-    """
-
-    total: float | None
-    idle: float | None
-    max_output: int
-    deadline: Deadline = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "deadline", Deadline(self.total))
-
-    def at_most(self, seconds: float) -> Limits:
-        """Limits for a part of it that may take ``seconds``, and no longer than what is left."""
-        return Limits(self.deadline.remaining(at_most=seconds), None, self.max_output)
 
 
 class _Stream:
@@ -298,7 +264,7 @@ class Command:
             f"The shell that watched over the script on {self._where['host']} was ended there; the script "
             "may have run, wholly or in part.",
             "Look at the host before you run it again.",
-            self._said(),
+            last_words(self),
             **self._where,
         )
 
@@ -315,22 +281,7 @@ class Command:
             error or self._session.get_exception() or self._session.farewell or "it was closed"
         ).rstrip(".")
         self.loss = reason
-        if not self.sent:
-            return NotSent(
-                f"The connection to {self._where['host']} was lost before the script was sent: {reason}.",
-                "Try again.",
-                **self._where,
-            )
-        return OutcomeUnknown(
-            f"The connection to {self._where['host']} was lost after the script was sent ({reason}); "
-            "it may have run, wholly, partly or not at all.",
-            "Look at the host before you run it again.",
-            self._said(),
-            **self._where,
-        )
-
-    def _said(self) -> str:
-        return (self.stdout[-_NOISE_KEPT:] + self.stderr[-_NOISE_KEPT:]).decode("utf-8", "replace")
+        return lost(self, reason, self._where, sent=self.sent)
 
     def _no_shell(self) -> ShellUnavailable:
         noise = b"\n".join(

@@ -12,12 +12,13 @@ from typing import Any
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.transports import sockets
 from dlpx_remote.transports.base import Deadlines, HandshakeFailed
+from dlpx_remote.transports.limits import TimeUp
 from dlpx_remote.transports.ssh import hostkeys
 from dlpx_remote.transports.ssh.authentication import authenticate
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.errors import connect_error
 from dlpx_remote.transports.ssh.proxy_command import ProxyCommand
-from dlpx_remote.transports.ssh.session import Session, TimeUp
+from dlpx_remote.transports.ssh.session import Session
 from dlpx_remote.transports.ssh.target import Hop, SshTarget, hops
 from dlpx_remote.transports.ssh.trace import Stage, StageDetail, Trace, Tracer
 

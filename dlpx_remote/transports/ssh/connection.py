@@ -30,16 +30,15 @@ from dlpx_remote.transports.base import (
     SyncResult,
     TransferFailed,
 )
+from dlpx_remote.transports.limits import Limits, TimeUp
 from dlpx_remote.transports.privilege import Privilege, Privileged, reason_in
 from dlpx_remote.transports.ssh import bootstrap, files
 from dlpx_remote.transports.ssh.channels import Channels
-from dlpx_remote.transports.ssh.commands import Limits
 from dlpx_remote.transports.ssh.connecting import Opened, open_sessions
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.execution import LOST, Execution, Invocation, because
 from dlpx_remote.transports.ssh.runners import Runner
 from dlpx_remote.transports.ssh.scripted import Scripted, scripted
-from dlpx_remote.transports.ssh.session import TimeUp
 from dlpx_remote.transports.ssh.sync import RefusedByHost, SyncRequest, sync
 from dlpx_remote.transports.ssh.target import SshTarget
 from dlpx_remote.transports.ssh.trace import StageDetail, Trace, Tracer
@@ -78,7 +77,6 @@ class SshConnection:
         self._tracer = Tracer(trace)
         self._session = opened.sessions[-1]
         self._channels: Channels[Runner] = Channels(self._session, self.address)
-        self._where = {"host": opened.hop.host, "user": opened.hop.user}
         self._closed = False
         self._execution = Execution(
             self._session,
@@ -93,6 +91,10 @@ class SshConnection:
     def address(self) -> str:
         """``user@host:port`` for people."""
         return self._opened.hop.address
+
+    @property
+    def _where(self) -> dict[str, str]:
+        return self._opened.hop.where
 
     @property
     def is_open(self) -> bool:

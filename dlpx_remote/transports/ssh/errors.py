@@ -17,7 +17,8 @@ from dlpx_remote.transports.base import (
     NameNotResolved,
     TransportError,
 )
-from dlpx_remote.transports.ssh.session import LoginEnded, SessionLost, TimeUp
+from dlpx_remote.transports.limits import TimeUp
+from dlpx_remote.transports.ssh.session import LoginEnded, SessionLost
 from dlpx_remote.transports.ssh.target import Hop
 from dlpx_remote.transports.ssh.trace import Stage
 

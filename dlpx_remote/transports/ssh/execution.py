@@ -21,25 +21,24 @@ from dlpx_remote.transports.base import (
     AuthenticationFailed,
     CommandEnded,
     CommandResult,
-    CommandTimeout,
     Deadlines,
     HostKeyError,
     NotSent,
     OutcomeUnknown,
     OutputCallback,
     OutputLost,
-    OutputTooLarge,
     ShellFacts,
     ShellUnavailable,
     TransportError,
 )
+from dlpx_remote.transports.limits import Limits, TimeUp, TooMuchOutput, closed, given_up
 from dlpx_remote.transports.ssh import bootstrap, runner_script
 from dlpx_remote.transports.ssh.channels import Channels
-from dlpx_remote.transports.ssh.commands import Command, Idle, Limits, TooMuchOutput, signal_name
+from dlpx_remote.transports.ssh.commands import Command, signal_name
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.facts import FACTS, parse_facts
 from dlpx_remote.transports.ssh.runners import Fate, NoRunner, Runner
-from dlpx_remote.transports.ssh.session import Session, SessionLost, TimeUp
+from dlpx_remote.transports.ssh.session import Session, SessionLost
 from dlpx_remote.transports.ssh.target import Hop
 from dlpx_remote.transports.ssh.trace import Tracer
 
@@ -118,7 +117,7 @@ class Execution:
         self._session = session
         self._channels = channels
         self._address = hop.address
-        self._where = {"host": hop.host, "user": hop.user}
+        self._where = hop.where
         self._deadlines = deadlines
         self._tracer = tracer
         self._elsewhere = elsewhere
@@ -328,7 +327,7 @@ class Execution:
                 detail.text = f"exit code {result.exit_code}"
                 detail.sent, detail.received = invocation.size, len(result.stdout) + len(result.stderr)
             if self._closing.is_set():
-                raise self._closed(result)
+                raise closed(result, self._where)
             return result
         except (TimeUp, TooMuchOutput) as reason:
             raise self._given_up(command, reason, invocation.limits) from None
@@ -344,34 +343,7 @@ class Execution:
         killed = self.end(command)
         with contextlib.suppress(TooMuchOutput):
             command.drain(limits.max_output)
-        fate = "it was ended there" if killed else "it is not confirmed that it was ended there"
-        kind: type[CommandEnded] = CommandTimeout
-        if isinstance(reason, TooMuchOutput):
-            kind = OutputTooLarge
-            what, action = f"wrote more than {limits.max_output} bytes", "Let it write less, or into a file."
-        elif isinstance(reason, Idle):
-            what = f"wrote nothing for {limits.idle:g} s"
-            action = "Raise the idle time-out, or let it report that it works."
-        else:
-            what = f"did not finish within {limits.total:g} s"
-            action = "Raise the time-out, or look at the host for why it takes so long."
-        return kind(
-            f"The command on {self._where['host']} {what}; {fate}.",
-            action,
-            killed=killed,
-            stdout=command.stdout,
-            stderr=command.stderr,
-            **self._where,
-        )
-
-    def _closed(self, result: CommandResult) -> CommandEnded:
-        return CommandEnded(
-            f"The command on {self._where['host']} was ended because the connection was closed.",
-            killed=True,
-            stdout=result.stdout,
-            stderr=result.stderr,
-            **self._where,
-        )
+        return given_up(command, reason, limits, self._where, killed=killed)
 
     # what became of a command whose connection was lost
 

@@ -11,8 +11,6 @@ import contextlib
 import hashlib
 import os
 import posixpath
-import stat
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +19,10 @@ from typing import BinaryIO
 
 from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.transports.base import FileCopied, OutcomeUnknown, TransferFailed
+from dlpx_remote.transports.limits import TimeUp
+from dlpx_remote.transports.local_files import beside, regular
 from dlpx_remote.transports.ssh.scripted import Scripted, assignments
-from dlpx_remote.transports.ssh.session import SessionLost, TimeUp
+from dlpx_remote.transports.ssh.session import SessionLost
 
 STALLED = 60.0
 """Seconds without a byte after which a transfer is given up, where the connection has no idle time-out."""
@@ -173,7 +173,7 @@ class Transfer:
             length=_SEAL_LENGTH,
         )
         what = f"{source} could not be copied to {self._where['host']}:{destination}"
-        with self._failing(what, path=destination, owner=owner), _regular(source) as (local, before):
+        with self._failing(what, path=destination, owner=owner), regular(source) as (local, before):
             self._script.start(head + _COMMON + _PUT)
             size, sum = self._send(local)
             after = os.fstat(local.fileno())
@@ -194,7 +194,7 @@ class Transfer:
         """``source`` on the host to local ``destination``; a symbolic link there is itself replaced."""
         folder, name = _split(source)
         what = f"{self._where['host']}:{source} could not be copied to {destination}"
-        with self._failing(what, path=source), _beside(destination) as (local, temporary):
+        with self._failing(what, path=source), beside(destination) as (local, temporary):
             self._script.start(self._head(folder, name) + _COMMON + _GET)
             self._script.end_input()
             size, sum = self._receive(local)
@@ -353,26 +353,3 @@ def _split(path: str) -> tuple[bytes, bytes]:
     if not folder.startswith(b"/"):
         folder = b"./" + folder
     return folder, name
-
-
-@contextlib.contextmanager
-def _regular(path: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
-    """A local regular file, open for reading."""
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait
-        raise OSError(0, f"{path} is no regular file")
-    with path.open("rb", buffering=0) as file:
-        yield file, os.fstat(file.fileno())
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A local file beside ``path``, to be renamed over it; gone at the end where it was not."""
-    if path.is_dir():
-        raise OSError(0, f"{path} is a directory")
-    descriptor, name = tempfile.mkstemp(prefix=".dlpx-remote.", suffix=".part", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file, temporary
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 
 import paramiko
 
+from dlpx_remote.transports.limits import Limits, TimeUp
 from dlpx_remote.transports.ssh import runner_script
 from dlpx_remote.transports.ssh.bootstrap import Token
-from dlpx_remote.transports.ssh.commands import Command, Limits
-from dlpx_remote.transports.ssh.session import Session, SessionLost, TimeUp, Wakeup
+from dlpx_remote.transports.ssh.commands import Command
+from dlpx_remote.transports.ssh.session import Session, SessionLost, Wakeup
 from dlpx_remote.transports.ssh.streams import Report
 
 REMEMBERED = 600.0

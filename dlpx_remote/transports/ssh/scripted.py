@@ -16,9 +16,10 @@ from collections.abc import Iterator
 
 import paramiko
 
+from dlpx_remote.transports.limits import TimeUp
 from dlpx_remote.transports.ssh.bootstrap import EXEC, Token, quote
 from dlpx_remote.transports.ssh.deadline import Deadline
-from dlpx_remote.transports.ssh.session import Session, SessionLost, TimeUp, Wakeup
+from dlpx_remote.transports.ssh.session import Session, SessionLost, Wakeup
 
 _LOST = (paramiko.SSHException, EOFError, OSError, SessionLost)
 _PIECE = 1 << 20

@@ -28,11 +28,12 @@ from paramiko.common import (
 from paramiko.message import Message
 
 from dlpx_remote.transports.base import Deadlines
+from dlpx_remote.transports.limits import TimeUp
 from dlpx_remote.transports.ssh.bulk import BulkPackets, Payloads, Pieces
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.packets import SessionLost, quiet
 
-__all__ = ["AuthReply", "InteractiveAnswer", "Session", "SessionLost", "TimeUp", "Wakeup"]
+__all__ = ["AuthReply", "InteractiveAnswer", "Session", "SessionLost", "Wakeup"]
 
 _CTR = ("aes128-ctr", "aes192-ctr", "aes256-ctr")
 _KEY_EXCHANGES: dict[str, Any] = dict(cast(Any, paramiko.Transport)._kex_info)
@@ -61,10 +62,6 @@ logging.getLogger(_LOG).addFilter(_Quieter())
 
 class LoginEnded(SessionLost):
     """The host ended the session when it had credentials to judge, and said why."""
-
-
-class TimeUp(Exception):
-    """A deadline passed while something waited for the peer."""
 
 
 @dataclass(frozen=True)

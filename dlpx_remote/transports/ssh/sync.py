@@ -26,11 +26,12 @@ from pathlib import Path
 
 from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.transports.base import SyncFailed, SyncProgress, SyncResult
+from dlpx_remote.transports.limits import TimeUp
 from dlpx_remote.transports.privilege import reason_in
 from dlpx_remote.transports.ssh import remote_shell
 from dlpx_remote.transports.ssh.bootstrap import quote
 from dlpx_remote.transports.ssh.scripted import Scripted
-from dlpx_remote.transports.ssh.session import SessionLost, TimeUp
+from dlpx_remote.transports.ssh.session import SessionLost
 
 _PIECE = 1 << 18
 _SAID_KEPT = 16_384

@@ -112,6 +112,11 @@ class Hop:
     not_honoured: tuple[str, ...] = ()
 
     @property
+    def where(self) -> dict[str, str]:
+        """Host and user, as every error of the transport carries them."""
+        return {"host": self.host, "user": self.user}
+
+    @property
     def address(self) -> str:
         """``user@host:port`` for people."""
         host = f"[{self.host}]" if ":" in self.host else self.host

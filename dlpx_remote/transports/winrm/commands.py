@@ -13,18 +13,16 @@ import itertools
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from dlpx_remote.transports.base import (
     CommandResult,
     ConnectFailed,
-    NotSent,
-    OutcomeUnknown,
     OutputCallback,
     ShellUnavailable,
     StreamName,
 )
+from dlpx_remote.transports.limits import Idle, Limits, TimeUp, TooMuchOutput, lost
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.winrm import soap
 from dlpx_remote.transports.winrm.bootstrap import COMMAND_LINE, RESIDENT_LINE
@@ -54,38 +52,6 @@ _PAUSE = 0.1
 _NOT_READING = (NOT_FOUND, 109, 232)  # ERROR_BROKEN_PIPE, ERROR_NO_DATA: stdin is closed
 _NOISE_KEPT = 4096
 _LOST_SENDS = 3
-
-
-class TimeUp(Exception):
-    """The command's time is over; it still runs, or nobody knows."""
-
-
-class Idle(TimeUp):
-    """Nothing came for longer than allowed; the command still runs."""
-
-
-class TooMuchOutput(Exception):
-    """More came than the caller wants; the command still runs."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one command may take.
-
-    Attributes:
-        total: seconds for all of it, from now; None for no limit.
-        idle: seconds without a byte; None for no limit.
-        max_output: bytes of both streams together.
-        deadline: when ``total`` is over.
-    """
-
-    total: float | None
-    idle: float | None
-    max_output: int
-    deadline: Deadline = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "deadline", Deadline(self.total))
 
 
 class Command:
@@ -338,20 +304,7 @@ class Command:
         time.sleep(limits.deadline.remaining(at_most=_PAUSE) or 0.0)
 
     def _lost(self, reason: str, error: Exception) -> NoReturn:
-        if not self.sent:
-            raise NotSent(
-                f"The connection to {self._where['host']} was lost before the script was sent: {reason}.",
-                "Try again.",
-                **self._where,
-            ) from error
-        said = (self.stdout[-_NOISE_KEPT:] + self.stderr[-_NOISE_KEPT:]).decode("utf-8", "replace")
-        raise OutcomeUnknown(
-            f"The connection to {self._where['host']} was lost after the script was sent ({reason}); "
-            "it may have run, wholly, partly or not at all.",
-            "Look at the host before you run it again.",
-            said,
-            **self._where,
-        ) from error
+        raise lost(self, reason, self._where, sent=self.sent) from error
 
 
 class _End:

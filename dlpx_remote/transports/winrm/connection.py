@@ -29,10 +29,10 @@ from dlpx_remote.transports.base import (
     SyncProgress,
     SyncResult,
 )
+from dlpx_remote.transports.limits import Limits
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.trace import Trace, Tracer
 from dlpx_remote.transports.winrm import bootstrap, facts, files
-from dlpx_remote.transports.winrm.commands import Limits
 from dlpx_remote.transports.winrm.line import tls_context
 from dlpx_remote.transports.winrm.running import Invocation, Runner
 from dlpx_remote.transports.winrm.shells import Shells, Wires
@@ -93,7 +93,7 @@ class WinrmConnection:
         self._tracer = Tracer(trace)
         self._context: ssl.SSLContext | None = None
         self._password = ""
-        self._where = {"host": target.host, "user": target.user}
+        self._where = target.where
         self._wires = Wires(self._wire, target.at_once)
         self._shells = Shells()
         self._facts: ShellFacts | None = None

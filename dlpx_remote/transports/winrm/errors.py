@@ -53,7 +53,7 @@ def connect_error(error: BaseException, target: WinrmTarget, stage: Stage, secon
         stage: what was being done.
         seconds: the deadline, for messages.
     """
-    where = {"host": target.host, "user": target.user}
+    where = target.where
     named = f"{target.host} port {target.effective_port}"
     if isinstance(error, TransportError):
         return error
@@ -92,7 +92,7 @@ def connect_error(error: BaseException, target: WinrmTarget, stage: Stage, secon
 
 
 def _certificate(error: ssl.SSLCertVerificationError, target: WinrmTarget) -> HostKeyError:
-    where = {"host": target.host, "user": target.user}
+    where = target.where
     message = f"The certificate of {target.host} is not accepted: "
     if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
         what = "it has expired" if error.verify_code == _EXPIRED else "it is not valid yet"
@@ -114,7 +114,7 @@ def _certificate(error: ssl.SSLCertVerificationError, target: WinrmTarget) -> Ho
 
 def _no_tls(error: BaseException, target: WinrmTarget) -> TransportError:
     named = f"{target.host} port {target.effective_port}"
-    where = {"host": target.host, "user": target.user}
+    where = target.where
     reason = getattr(error, "reason", None) or str(error)
     if target.authentication == "certificate" and "alert" in str(error).lower():
         return certificate_refused(target, reason)
@@ -131,8 +131,7 @@ def certificate_refused(target: WinrmTarget, reason: object) -> AuthenticationFa
         f"{target.host} refused the client's certificate of {target.user}: {str(reason).rstrip('.')}.",
         "Its authority must be trusted on the host, and the certificate mapped to an account "
         "(New-Item WSMan:\\localhost\\ClientCertificate).",
-        host=target.host,
-        user=target.user,
+        **target.where,
     )
 
 
@@ -144,7 +143,7 @@ def login_refused(target: WinrmTarget, challenges: Sequence[str], date: str | No
         challenges: what it said it takes (``WWW-Authenticate``), one scheme each.
         date: its ``Date`` header.
     """
-    where = {"host": target.host, "user": target.user}
+    where = target.where
     offered = [challenge.split()[0] for challenge in challenges if challenge.split()]
     wanted = _SCHEMES[target.authentication]
     known = {name.lower() for names in _SCHEMES.values() for name in names}
@@ -179,8 +178,7 @@ def access_denied(target: WinrmTarget, reason: str) -> AuthenticationFailed:
         f"{target.user} may log in to {target.host}, but not open a shell there: {reason}.",
         "Make the account an administrator of the host, or a member of Remote Management Users; local "
         "accounts that are administrators also need LocalAccountTokenFilterPolicy=1.",
-        host=target.host,
-        user=target.user,
+        **target.where,
     )
 
 
@@ -189,8 +187,7 @@ def no_winrm(target: WinrmTarget, reason: str) -> HandshakeFailed:
     return HandshakeFailed(
         f"{target.host} port {target.effective_port} does not answer as WinRM does: {reason}.",
         "Check the port and --scheme: HTTPS is usually at 5986, HTTP at 5985.",
-        host=target.host,
-        user=target.user,
+        **target.where,
     )
 
 
@@ -199,8 +196,7 @@ def kerberos_missing(target: WinrmTarget) -> ConnectFailed:
     return ConnectFailed(
         "Kerberos is not available: pywinrm needs the package pykerberos for it.",
         "Install it beside dlpx-remote (with the system's Kerberos libraries), or use NTLM.",
-        host=target.host,
-        user=target.user,
+        **target.where,
     )
 
 

@@ -10,8 +10,6 @@ import base64
 import contextlib
 import hashlib
 import os
-import stat
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -28,9 +26,10 @@ from dlpx_remote.transports.base import (
     StreamName,
     TransferFailed,
 )
+from dlpx_remote.transports.local_files import beside, regular
 
 if TYPE_CHECKING:
-    from dlpx_remote.transports.winrm.commands import Limits
+    from dlpx_remote.transports.limits import Limits
     from dlpx_remote.transports.winrm.running import Invocation
 
 STALLED = 60.0
@@ -111,7 +110,7 @@ class Transfer:
             )
         what = f"{source} could not be copied to {self._where['host']}:{destination}"
         reading = _Reading()
-        with self._failing(what, lambda: reading.sealed), _regular(source) as reading.local:
+        with self._failing(what, lambda: reading.sealed), regular(source) as (reading.local, _):
             result = self._execute(PUT, destination, reading.pieces(), None)
             if result.exit_code != 0:
                 raise self._refused(what, result)
@@ -125,7 +124,7 @@ class Transfer:
         """``source`` on the host to the local ``destination``; as ``Connection.get``."""
         _check(source)
         what = f"{self._where['host']}:{source} could not be copied to {destination}"
-        with self._failing(what, lambda: False), _beside(destination) as (local, temporary):
+        with self._failing(what, lambda: False), beside(destination) as (local, temporary):
             digest = hashlib.sha256()
 
             def take(name: StreamName, piece: bytes) -> None:
@@ -220,25 +219,3 @@ class _Reading:
 def _check(path: str) -> None:
     if not path or "\0" in path or "\n" in path:
         raise InvalidRequest(f"{path!r} is no path of a file.", r"Give one such as C:\data\file.txt.")
-
-
-@contextlib.contextmanager
-def _regular(path: Path) -> Iterator[BinaryIO]:
-    with path.open("rb") as local:
-        if not stat.S_ISREG(os.fstat(local.fileno()).st_mode):
-            raise OSError(None, "it is no regular file")
-        yield local
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A temporary file in the folder of ``path``, gone afterwards unless it was moved away."""
-    if path.is_dir():
-        raise OSError(None, "it is a directory")
-    handle, name = tempfile.mkstemp(prefix=".dlpx-remote.", suffix=".part", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as local:
-            yield local, temporary
-    finally:
-        temporary.unlink(missing_ok=True)

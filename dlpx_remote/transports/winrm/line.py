@@ -56,8 +56,7 @@ def tls_context(target: WinrmTarget) -> ssl.SSLContext:
                 f"The client's certificate {target.certificate} with the key {target.key} cannot be used: "
                 f"{reason}.",
                 "Give both in PEM, the key without a passphrase, and readable only for you.",
-                host=target.host,
-                user=target.user,
+                **target.where,
             ) from error
     return context
 

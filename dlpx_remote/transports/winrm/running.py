@@ -13,24 +13,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dlpx_remote.transports.base import (
-    CommandEnded,
     CommandResult,
-    CommandTimeout,
     ConnectFailed,
     ConnectTimeout,
     LoginLost,
     NotSent,
     OutcomeUnknown,
     OutputCallback,
-    OutputTooLarge,
     SessionRefused,
     ShellUnavailable,
     TransportError,
 )
+from dlpx_remote.transports.limits import Limits, TimeUp, TooMuchOutput, closed, given_up
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.trace import Tracer
 from dlpx_remote.transports.winrm import bootstrap
-from dlpx_remote.transports.winrm.commands import Command, Idle, Limits, TimeUp, TooMuchOutput
+from dlpx_remote.transports.winrm.commands import Command
 from dlpx_remote.transports.winrm.errors import access_denied, no_winrm
 from dlpx_remote.transports.winrm.outcomes import (
     ACCESS_DENIED,
@@ -86,7 +84,7 @@ class Runner:
         self, target: WinrmTarget, wires: Wires, shells: Shells, tracer: Tracer, closing: threading.Event
     ) -> None:
         self._target = target
-        self._where = {"host": target.host, "user": target.user}
+        self._where = target.where
         self._wires = wires
         self._shells = shells
         self._tracer = tracer
@@ -262,7 +260,7 @@ class Runner:
             raise self._given_up(shell, command, reason, limits) from None
         except (NotSent, OutcomeUnknown) as error:
             if self._closing.is_set() and command.sent:
-                raise self._closed(command) from error
+                raise closed(command, self._where, killed=not self._shells.owing) from error
             self._end(shell, command)
             raise
         except TransportError:
@@ -281,34 +279,7 @@ class Runner:
                 "Allow more time.",
                 **self._where,
             )
-        fate = "it was ended there" if killed else "it is not confirmed that it was ended there"
-        kind: type[CommandEnded] = CommandTimeout
-        if isinstance(reason, TooMuchOutput):
-            kind = OutputTooLarge
-            what, action = f"wrote more than {limits.max_output} bytes", "Let it write less, or into a file."
-        elif isinstance(reason, Idle):
-            what = f"wrote nothing for {limits.idle:g} s"
-            action = "Raise the idle time-out, or let it report that it works."
-        else:
-            what = f"did not finish within {limits.total or 0.0:g} s"
-            action = "Raise the time-out, or look at the host for why it takes so long."
-        return kind(
-            f"The command on {self._target.host} {what}; {fate}.",
-            action,
-            killed=killed,
-            stdout=command.stdout,
-            stderr=command.stderr,
-            **self._where,
-        )
-
-    def _closed(self, command: Command) -> CommandEnded:
-        return CommandEnded(
-            f"The command on {self._target.host} was ended because the connection was closed.",
-            killed=not self._shells.owing,
-            stdout=command.stdout,
-            stderr=command.stderr,
-            **self._where,
-        )
+        return given_up(command, reason, limits, self._where, killed=killed)
 
     def _end(self, shell: Shell, command: Command) -> bool:
         """End a command on the host, within ``ENDING``; where that fails, it and its shell are owed."""

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dlpx_remote.transports.base import ConnectFailed
+from dlpx_remote.transports.limits import TimeUp
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.winrm import soap
-from dlpx_remote.transports.winrm.commands import TimeUp
 from dlpx_remote.transports.winrm.outcomes import OPERATION_TIMEOUT, Refused, Unanswered
 from dlpx_remote.transports.winrm.wire import Wire
 

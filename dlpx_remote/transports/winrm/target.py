@@ -55,6 +55,11 @@ class WinrmTarget:
     at_once: int = 8
 
     @property
+    def where(self) -> dict[str, str]:
+        """Host and user, as every error of the transport carries them."""
+        return {"host": self.host, "user": self.user}
+
+    @property
     def effective_port(self) -> int:
         """The port that is connected to."""
         return self.port or PORTS[self.scheme]
