@@ -25,6 +25,10 @@ PACKAGES = {
     "expect": "expect",
     "jq": "jq",
     "git": "git",
+    "postgres": "postgresql",
+    "mkfs.btrfs": "btrfs-progs",
+    "mkfs.xfs": "xfsprogs",
+    "losetup": "mount",
 }
 """Debian package by program that a test runs on this machine."""
 
@@ -32,6 +36,7 @@ OWN_ENGINE = {"dockerd": "docker.io", "debootstrap": "debootstrap", "ip": "iprou
 """What is needed besides where no Docker engine answers, or none that has or can pull an image."""
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+_POSTGRESQL = Path("/usr/lib/postgresql")  # one directory a version, none on the PATH
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -55,7 +60,8 @@ def main() -> int:
 
 
 def _found(program: str) -> bool:
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}") is not None
+    places = [os.environ.get("PATH", ""), _SYSTEM_PATH, *map(str, _POSTGRESQL.glob("*/bin"))]
+    return shutil.which(program, path=":".join(places)) is not None
 
 
 def _engine_has_images() -> bool:

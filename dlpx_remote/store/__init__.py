@@ -7,5 +7,7 @@ rows into values. No column holds a secret, only references to where secrets are
 from __future__ import annotations
 
 from dlpx_remote.store.database import StateError, Store
+from dlpx_remote.store.ledger import Entry, Kind, Ledger, State, StillNeeded
+from dlpx_remote.store.settings import Settings
 
-__all__ = ["StateError", "Store"]
+__all__ = ["Entry", "Kind", "Ledger", "Settings", "State", "StateError", "StillNeeded", "Store"]

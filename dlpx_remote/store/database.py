@@ -26,7 +26,7 @@ from dlpx_remote.redaction import REDACTOR, redact
 from dlpx_remote.store.models import CounterRow
 
 DATABASE = "state.db"
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration. Kept here so that opening an up-to-date state need not load the migrations."""
 
 _BUSY_TIMEOUT = 60.0  # seconds; a write takes milliseconds, so this is for a machine that is badly overloaded
@@ -67,6 +67,11 @@ class Store:
         if self._place.get_backend_name() == "sqlite":
             return str(self._place.database)
         return self._place.render_as_string(hide_password=True)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the database is a file on this machine, which nobody but us looks after."""
+        return self._place.get_backend_name() == "sqlite"
 
     def close(self) -> None:
         """Close every connection to the database. Idempotent."""

@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
@@ -45,6 +55,50 @@ class CounterRow(Base):
 
     kind: Mapped[str] = mapped_column(String(40), primary_key=True)
     last: Mapped[int]
+
+
+class SettingRow(Base):
+    """What an operator has configured for the whole engine: the pool, the NFS server."""
+
+    __tablename__ = "settings"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    value: Mapped[Any] = mapped_column(JSON)
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the row: a damaged one is not acted on."""
+    changed: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class LedgerRow(Base):
+    """Something that exists outside the database: what is there, is to be made, or is being taken away."""
+
+    __tablename__ = "ledger"
+    __table_args__ = (UniqueConstraint("kind", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(String(500))
+    state: Mapped[str] = mapped_column(String(20))
+    parent: Mapped[str | None] = mapped_column(String(500))
+    """The volume that it hangs on, by name."""
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
+    job: Mapped[str | None] = mapped_column(String(100))
+    intended: Mapped[datetime] = mapped_column(UtcDateTime)
+    changed: Mapped[datetime] = mapped_column(UtcDateTime)
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the row: a damaged one is not acted on."""
+
+
+class LedgerSealRow(Base):
+    """One row that holds for the whole ledger, so that a row that is lost is noticed too."""
+
+    __tablename__ = "ledger_seal"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    """How many times the ledger has been changed."""
+    digest: Mapped[str] = mapped_column(String(64))
+    """The digests of all rows, combined by exclusive or."""
 
 
 class EnvironmentRow(Base):

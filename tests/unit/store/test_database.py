@@ -19,7 +19,7 @@ from sqlalchemy import Table, create_engine, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from dlpx_remote.store import StateError, Store
+from dlpx_remote.store import Ledger, StateError, Store
 from dlpx_remote.store.database import REVISION
 from dlpx_remote.store.models import Base, CounterRow, EnvironmentRow, RepositoryRow, UserRow
 
@@ -97,9 +97,12 @@ def test_what_an_older_version_wrote_is_kept_and_means_what_it_meant(state: Path
         for column in added_since:
             session.execute(text(f"ALTER TABLE environments DROP COLUMN {column}"))
         session.execute(text("ALTER TABLE environment_users DROP COLUMN certificate_path"))
+        for table in ("settings", "ledger", "ledger_seal"):
+            session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     store.close()
     store = Store(state)
+    assert Ledger(store).entries() == []
     with store.read() as session:
         found, windows = session.scalars(select(EnvironmentRow).order_by(EnvironmentRow.id)).all()
         assert (found.privilege, found.privilege_password_from) == ("sudo", None)
