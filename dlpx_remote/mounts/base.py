@@ -68,6 +68,9 @@ class Exporter(Protocol):
     def kind(self) -> str:
         """``ganesha``, ``kernel`` or ``local`` (the host is the engine's own machine)."""
 
+    def maps_owners(self, directory: Path) -> bool:
+        """Whether files of a mount of ``directory`` with mapped owners (idmapped) are served with those."""
+
     def add(self, export: Export) -> Served:
         """Serve a directory. What is needed to serve it again after a restart is on disk first."""
 

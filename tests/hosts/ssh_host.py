@@ -118,13 +118,16 @@ class SshHost:
 
 
 @contextmanager
-def ssh_host(image: str, directory: Path, *, small_tmp: bool = False) -> Iterator[SshHost]:
+def ssh_host(
+    image: str, directory: Path, *, small_tmp: bool = False, mounts: bool = False
+) -> Iterator[SshHost]:
     """A host for the ``with`` block.
 
     Args:
         image: name of the built image.
         directory: empty; key and password files go there.
         small_tmp: ``/tmp`` of 64 KiB, so that a full disk can be tried.
+        mounts: root in it may mount, in the container's own mount namespace.
     """
     # Read when the library is imported: no second container that cleans up (we do), and ports on this
     # machine's own address even where the tests themselves run in a container.
@@ -138,6 +141,10 @@ def ssh_host(image: str, directory: Path, *, small_tmp: bool = False) -> Iterato
     container.ports["22/tcp"] = ("127.0.0.1",)  # type: ignore[assignment]  # a free port, loopback only
     if small_tmp:
         container.with_tmpfs_mount("/tmp", "size=64k,mode=1777")
+    if mounts:
+        container.with_kwargs(
+            cap_add=["SYS_ADMIN"], security_opt=["apparmor=unconfined", "seccomp=unconfined"]
+        )
     with container:
         identifier = container.get_container_id()
         passwords = {user: secret(f"password of {user}") for user in PASSWORD_USERS}

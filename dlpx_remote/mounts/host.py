@@ -1,0 +1,470 @@
+"""Mounting on a host over a connection: the directory, the mount, and both away again.
+
+Every verb may be called again from any state of the host and ends in the same one. What changes something
+is one program with its arguments, run through the account's way to become root: ``mount``, ``umount``,
+``mkdir`` and ``rmdir``, options before source before path. What else is asked of the host needs no root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from dlpx_remote.mounts import mountinfo
+from dlpx_remote.mounts.base import MountBusy, MountFailed, MountRefused
+from dlpx_remote.mounts.look import PathState, holders, in_time, look, named, probe, table
+from dlpx_remote.mounts.mountinfo import MountEntry
+from dlpx_remote.transports.base import CommandResult, CommandTimeout, Connection
+from dlpx_remote.transports.privilege import Privilege, Privileged
+
+NFS_OPTIONS = ("rw", "hard", "proto=tcp", "rsize=1048576", "wsize=1048576", "timeo=600")
+"""What a host mounts with unless its environment says otherwise; the version comes from the server."""
+
+MOUNTING = 90.0
+"""Seconds for one mount; a server that is away is found out before."""
+UNMOUNTING = 20.0
+"""Seconds for each rung of the ladder ``umount``, ``umount -f``, ``umount -l``."""
+# Without these, umount looks at the mounted directory and asks NFS 3 servers for leave, and hangs with them.
+_UMOUNT = ("umount", "-c", "-i")
+_VISIBLE = ("ro", "rw", "hard", "soft", "proto", "nosuid", "noexec", "nodev", "sec", "lookupcache", "nolock")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be mounted.
+
+    Attributes:
+        file_system: ``nfs`` or ``bind``.
+        name: ``SERVER:/path``, or a directory of the host itself.
+        options: for ``mount -o``, in order; of contradicting ones the last wins.
+        port: of the NFS server, None for the standard one.
+        version: the NFS version to begin with, ``4.1`` or ``3``.
+    """
+
+    file_system: str
+    name: str
+    options: tuple[str, ...] = ()
+    port: int | None = None
+    version: str = "4.1"
+
+    @property
+    def server(self) -> str:
+        """Of an NFS source, its address as the host has it."""
+        return self.name.partition(":/")[0].strip("[]")
+
+
+@dataclass(frozen=True)
+class HostMount:
+    """A mount that is in force.
+
+    Attributes:
+        path: where, symbolic links resolved.
+        made: directories that were made for it, outermost first; :meth:`HostMounts.unmount` wants them.
+        options: in force, from the mount table.
+        version: of NFS, in use; empty for a bind mount.
+        remarks: a sentence each.
+    """
+
+    path: str
+    made: tuple[str, ...]
+    options: str
+    version: str
+    remarks: tuple[str, ...] = ()
+
+
+class HostMounts:
+    """Mounts of one host, through one account.
+
+    Args:
+        connection: stays the caller's property.
+        privilege: how the account becomes root.
+    """
+
+    def __init__(self, connection: Connection, privilege: Privilege | None = None) -> None:
+        self._connection = connection
+        self._privileged = Privileged(connection, privilege)
+
+    def look(self, path: str, source: Source | None = None, *, hides: bool = False) -> PathState:
+        """What is at a mount path, and whether ``source`` may be mounted there.
+
+        Args:
+            path: absolute and plain.
+            source: None only looks.
+            hides: a directory that is not empty is no reason to refuse.
+
+        Raises:
+            MountRefused: something else is there.
+            MountFailed, TransportError: the host could not say.
+        """
+        state = look(self._connection, path)
+        if source is None:
+            return state
+        where = f"{state.path} on {self._connection.address}"
+        if state.kind == "mounted" and not self._is(state, state.mounted[-1], source):
+            raise MountRefused(
+                f"{state.mounted[-1].source} is mounted at {where} already.",
+                "Unmount it, or choose another mount path.",
+            )
+        if state.kind == "full" and not hides:
+            raise MountRefused(
+                f"{where} is not empty (it holds {', '.join(state.holds)}): a mount would hide it.",
+                "Empty or move the directory, or choose another mount path.",
+            )
+        if state.kind == "file":
+            raise MountRefused(f"{where} is no directory.", "Remove it, or choose another mount path.")
+        if state.kind == "dangling":
+            raise MountRefused(
+                f"{where} is a symbolic link that leads nowhere.", "Remove it, or choose another mount path."
+            )
+        return state
+
+    def mount(
+        self, path: str, source: Source, *, hides: bool = False, state: PathState | None = None
+    ) -> HostMount:
+        """Mount, or see that it is mounted already.
+
+        Args:
+            path: absolute and plain; missing directories are made.
+            source: what.
+            hides: see :meth:`look`.
+            state: what :meth:`look` just said, to save asking again.
+
+        Raises:
+            MountRefused: something else is there, or came there meanwhile.
+            MountFailed: says what mount said; nothing is mounted, and what was made for it is gone.
+            PrivilegeRefused: the account may not mount.
+            TransportError: the host could not be asked, or the connection was lost; call again.
+        """
+        state = state or self.look(path, source, hides=hides)
+        remarks: list[str] = []
+        if state.path != path:
+            remarks.append(f"{path} is {state.path}, by a symbolic link; it is mounted there.")
+        if state.kind == "mounted":
+            kept = self._kept(state, source, remarks)
+            if kept is not None:
+                return kept
+            state = self.look(path, source, hides=hides)
+        if state.kind == "closed":
+            remarks.append(f"{state.path} may not be looked into: whether it was empty is not known.")
+        if source.file_system == "nfs":
+            self._reach(source)
+        made = self._make(state)
+        try:
+            used = self._mount(state.path, source, remarks)
+            return self._verified(state.path, used, made, remarks)
+        except BaseException:
+            # What failed half is taken away, unless the host no longer answers: then the next call finds it.
+            with contextlib.suppress(Exception):
+                self._undo(state.path, source, made)
+            raise
+
+    def unmount(
+        self, path: str, source: Source, made: Sequence[str] = (), *, force: bool = False
+    ) -> tuple[str, ...]:
+        """Take a mount of ``source`` away, and the directories that were made for it.
+
+        Args:
+            path: as :attr:`HostMount.path` gave it.
+            source: what was mounted; something else that is there now stays.
+            made: as :attr:`HostMount.made` gave it.
+            force: go on to ``umount -f`` and ``umount -l``.
+
+        Returns:
+            Remarks, a sentence each.
+
+        Raises:
+            MountBusy: names the processes; only without ``force``.
+            MountFailed: it is still mounted, and says why.
+            PrivilegeRefused: the account may not unmount.
+            TransportError: the host could not be asked, or the connection was lost; call again.
+        """
+        remarks: list[str] = []
+        while True:
+            entries = table(self._connection)
+            there = mountinfo.at(entries, path)
+            ours = [entry for entry in there if self._matches(entries, entry, source)]
+            if not ours:
+                break
+            if there[-1] not in ours:
+                raise MountBusy(
+                    f"{there[-1].source} is mounted over {source.name} at {path} on "
+                    f"{self._connection.address}.",
+                    "Unmount it first.",
+                )
+            self._unmount(path, entries, force, remarks)
+        if there:
+            remarks.append(f"{there[-1].source} is mounted at {path} now, and was left alone.")
+        self._remove(made, remarks)
+        return tuple(remarks)
+
+    def shown(self, path: str, source: Source) -> MountEntry | None:
+        """The mount table's entry of ``source`` at ``path``; None when it is not mounted there."""
+        entries = table(self._connection)
+        for entry in reversed(mountinfo.at(entries, path)):
+            if self._matches(entries, entry, source):
+                return entry
+        return None
+
+    # ------------------------------------------------------------------ what is mounted
+
+    def _is(self, state: PathState, entry: MountEntry, source: Source) -> bool:
+        return self._matches(state.entries, entry, source)
+
+    @staticmethod
+    def _matches(entries: Sequence[MountEntry], entry: MountEntry, source: Source) -> bool:
+        if source.file_system == "nfs":
+            return entry.file_system in ("nfs", "nfs4") and _plain(entry.source) == _plain(source.name)
+        # The table shows a bind mount as its file system's device, and the directory within that.
+        others = [other for other in entries if other.number != entry.number]
+        beneath = mountinfo.holding(others, source.name)
+        if beneath is None:
+            return False
+        root = mountinfo.within(beneath, source.name)
+        return entry.device == beneath.device and entry.root in (root, f"{root}//deleted")
+
+    def _kept(self, state: PathState, source: Source, remarks: list[str]) -> HostMount | None:
+        """The mount that is there already, when it does what was asked; else it is taken away."""
+        entry = state.mounted[-1]
+        answer = probe(self._connection, state.path) if source.file_system == "nfs" else "ok"
+        if answer == "dead":
+            raise MountFailed(
+                f"{source.name} is mounted at {state.path} on {self._connection.address}, but its server "
+                "does not answer.",
+                "Start the NFS server, and see that the host reaches its port.",
+            )
+        wrong = _wrong(entry, source)
+        if answer == "ok" and not wrong:
+            return HostMount(state.path, (), _options(entry), _version(entry), tuple(remarks))
+        reason = "its file handle was stale" if answer == "stale" else f"it had not {', '.join(wrong)}"
+        for remark in self.unmount(state.path, source, force=answer == "stale"):
+            remarks.append(remark)
+        remarks.append(f"{state.path} was mounted already and is mounted anew, because {reason}.")
+        return None
+
+    def _verified(self, path: str, source: Source, made: tuple[str, ...], remarks: list[str]) -> HostMount:
+        state = look(self._connection, path)
+        there = state.mounted
+        where = f"{path} on {self._connection.address}"
+        if not there or not self._is(state, there[-1], source):
+            raise MountFailed(
+                f"mount reported success, but {source.name} is not mounted at {where}.",
+                "See whether something on the host unmounts it, or whether the account has a mount namespace "
+                "of its own.",
+                there[-1].source if there else "",
+            )
+        if len(there) > 1:
+            raise MountRefused(
+                f"Something else was mounted at {where} at the same time.",
+                "See who mounts there, and try again.",
+            )
+        entry = there[-1]
+        remarks += [
+            f"The option {option} of {where} is not in force; the host shows {_options(entry)}."
+            for option in _wrong(entry, source)
+        ]
+        return HostMount(path, made, _options(entry), _version(entry), tuple(remarks))
+
+    # ------------------------------------------------------------------ changing the host
+
+    def _reach(self, source: Source) -> None:
+        """A server that does not answer is found out in seconds, not in the minutes that mount would take."""
+        port = source.port or 2049
+        script = "exec timeout -s KILL 8 bash -c ': <\"/dev/tcp/$SERVER/$PORT\"' </dev/null"
+        result = in_time(
+            lambda: self._connection.run(
+                script, variables={"SERVER": source.server, "PORT": str(port)}, timeout=20.0
+            ),
+            f"Reaching {source.server} port {port} from {self._connection.address}",
+        )
+        if result.exit_code != 0:
+            raise MountFailed(
+                f"{self._connection.address} does not reach the NFS server at {source.server} port {port}.",
+                "See that the server runs, that this is its address as the host sees it, and that no "
+                "firewall is between.",
+                result.stderr_text.strip(),
+            )
+
+    def _make(self, state: PathState) -> tuple[str, ...]:
+        made: list[str] = []
+        for directory in state.missing:
+            result = self._either(["mkdir", "--", directory], f"Making {directory}")
+            if result.exit_code == 0:
+                made.append(directory)
+            elif "File exists" not in result.stderr_text:
+                with contextlib.suppress(Exception):
+                    self._remove(made, [])
+                raise MountFailed(
+                    f"The directory {directory} cannot be made on {self._connection.address}: "
+                    f"{_said(result, 'mkdir')}.",
+                    "Make it by hand, or choose another mount path.",
+                )
+        return tuple(made)
+
+    def _remove(self, made: Sequence[str], remarks: list[str]) -> None:
+        """Take away what was made; what holds something by now, or is gone, stays as it is."""
+        for directory in reversed(made):
+            result = self._either(["rmdir", "--", directory], f"Removing {directory}")
+            said = result.stderr_text
+            if result.exit_code != 0 and "No such file" not in said:
+                remarks.append(f"The directory {directory} was left behind: {_said(result, 'rmdir')}.")
+                return
+
+    def _either(self, arguments: list[str], doing: str) -> CommandResult:
+        """As root, or else as the account itself, which may do it where root may not (a home on NFS)."""
+        doing = f"{doing} on {self._connection.address}"
+        result = in_time(lambda: self._privileged.run(arguments, timeout=UNMOUNTING), doing)
+        if result.exit_code == 0 or self._connection.facts().uid == 0 or "File exists" in result.stderr_text:
+            return result
+        user = self._connection.facts().user
+        own = in_time(lambda: self._privileged.run(arguments, user=user, timeout=UNMOUNTING), doing)
+        return own if own.exit_code == 0 else result
+
+    def _mount(self, path: str, source: Source, remarks: list[str]) -> Source:
+        """Run mount; gives back the source with the version that was used."""
+        result = self._run_mount(path, source)
+        if result.exit_code != 0 and source.version != "3" and _unsupported(result.stderr_text):
+            older = replace(source, version="3")
+            second = self._run_mount(path, older)
+            if second.exit_code == 0:
+                remarks.append(
+                    f"{self._connection.address} and {source.server} do not agree on NFS {source.version}; "
+                    "version 3 is used."
+                )
+                return older
+            result = second
+        if result.exit_code != 0:
+            raise MountFailed(
+                f"{source.name} cannot be mounted at {path} on {self._connection.address}: "
+                f"{_said(result, 'mount')}.",
+                _advice(result.stderr_text, source),
+            )
+        return source
+
+    def _run_mount(self, path: str, source: Source) -> CommandResult:
+        options = list(source.options)
+        if source.file_system == "nfs":
+            options = [f"vers={source.version}", *options, "retry=0"]
+            if source.port is not None:
+                options.append(f"port={source.port}")
+            arguments = ["mount", "-t", "nfs", "-o", ",".join(options), source.name, path]
+        else:
+            arguments = ["mount", "-o", ",".join(["bind", *options]), source.name, path]
+        return in_time(
+            lambda: self._privileged.run(arguments, timeout=MOUNTING),
+            f"Mounting {source.name} at {path} on {self._connection.address}",
+        )
+
+    def _unmount(self, path: str, entries: Sequence[MountEntry], force: bool, remarks: list[str]) -> None:
+        """One entry of the table less; see :meth:`unmount`."""
+        before = len(mountinfo.at(entries, path))
+        reasons: list[str] = []
+        for rung in ((), ("-f",), ("-l",)) if force else ((),):
+            words = " ".join(["umount", *rung])
+            try:
+                result = self._privileged.run([*_UMOUNT, *rung, "--", path], timeout=UNMOUNTING)
+                reason = _said(result, "umount") if result.exit_code else ""
+            except CommandTimeout:
+                reason = f"no answer within {UNMOUNTING:.0f} s"
+            if len(mountinfo.at(table(self._connection), path)) < before:
+                if rung:
+                    remarks.append(f"{path} was taken away by {words}, because of: {'; '.join(reasons)}.")
+                elif reason.startswith("no answer"):
+                    remarks.append(f"umount of {path} did not end in time, but it is no longer mounted.")
+                return
+            reasons.append(f"{words}: {reason or 'it is still mounted'}")
+        if not force and ("busy" in reasons[0] or "no answer" in reasons[0]):
+            raise self._busy(path, entries, reasons[0])
+        raise MountFailed(
+            f"{path} on {self._connection.address} cannot be unmounted: {'; '.join(reasons)}.",
+            "Unmount it by hand, or with force.",
+        )
+
+    def _busy(self, path: str, entries: Sequence[MountEntry], reason: str) -> MountBusy:
+        where = f"{path} on {self._connection.address}"
+        if "no answer" in reason:
+            return MountBusy(
+                f"{where} cannot be unmounted: {reason}; its server is probably away.",
+                "Bring the server back, or use force.",
+            )
+        inside = mountinfo.beneath(entries, path)
+        if inside:
+            return MountBusy(
+                f"{where} is in use: {', '.join(entry.point for entry in inside[:5])} is mounted below it.",
+                "Unmount that first, or use force.",
+            )
+        found, complete = holders(self._connection, self._privileged, path)
+        words = named(found, complete)
+        return MountBusy(
+            f"{where} is in use{f' by {words}' if words else ''}.",
+            "End these processes, or use force." if words else "See what uses it, or use force.",
+        )
+
+    def _undo(self, path: str, source: Source, made: Sequence[str]) -> None:
+        state = look(self._connection, path)
+        if state.mounted and self._is(state, state.mounted[-1], source):
+            self._privileged.run([*_UMOUNT, "--", path], timeout=UNMOUNTING)
+        self._remove(made, [])
+
+
+def _plain(source: str) -> str:
+    """An NFS source in one form: the kernel drops a closing slash, and brackets are the host's choice."""
+    server, _, path = source.partition(":/")
+    return f"{server.strip('[]')}:/{path.strip('/')}"
+
+
+def _options(entry: MountEntry) -> str:
+    """Of the mount and its file system, each once."""
+    words = [
+        *entry.options.split(","),
+        *(entry.super_options.split(",") if "nfs" in entry.file_system else ()),
+    ]
+    return ",".join(dict.fromkeys(words))
+
+
+def _version(entry: MountEntry) -> str:
+    return (entry.value("vers") or "") if "nfs" in entry.file_system else ""
+
+
+def _wrong(entry: MountEntry, source: Source) -> list[str]:
+    """Which of the asked options are not in force, as far as the table shows them."""
+    # Of contradicting ones the last wins, as in mount(8).
+    asked = {
+        {"ro": "rw", "soft": "hard"}.get(option, option.partition("=")[0]): option
+        for option in source.options
+        if option.partition("=")[0] in _VISIBLE
+    }
+    wrong = []
+    for option in asked.values():
+        if option == "rw":
+            missing = "ro" in entry.options.split(",")
+        elif source.file_system == "bind":
+            missing = option not in entry.options.split(",")
+        else:
+            missing = not entry.has(option)
+        if missing:
+            wrong.append(option)
+    return wrong
+
+
+def _unsupported(said: str) -> bool:
+    return "not supported" in said or "incorrect mount option" in said
+
+
+def _said(result: CommandResult, program: str) -> str:
+    """What a program said, as the end of a sentence."""
+    lines = [line.strip() for line in result.stderr_text.splitlines() if line.strip()]
+    words = "; ".join(line.removeprefix(f"{program}: ").removeprefix("mount.nfs: ") for line in lines)
+    return words.rstrip(".") or f"exit code {result.exit_code}"
+
+
+def _advice(said: str, source: Source) -> str:
+    if "wrong fs type" in said or "bad option" in said or "unknown filesystem" in said:
+        if source.file_system == "nfs":
+            return "Install the NFS client on the host (nfs-common or nfs-utils)."
+        return "See the host's kernel log (dmesg) for more."
+    if "access denied" in said or "No such file" in said:
+        return "See that the address under which the server sees the host is the one that it is exported to."
+    if "statd" in said:
+        return "Start rpc.statd (rpcbind and nfs-common) on the host, which NFS 3 needs for locks."
+    return "See the host's kernel log (dmesg) for more."
