@@ -34,14 +34,15 @@ mounted() {
     local wanted; wanted=$(point "$1")
     while IFS=' ' read -r _ _ _ _ at _; do
         [ "$at" = "$wanted" ] && return 0
-    done </proc/self/mountinfo
+    done <<<"$table"
     return 1
 }
 whole() { # a command's answer with its newlines, less the one that ends it
     local answer; answer=$("$@" && printf x) || return 1
     answer=${answer%x}; printf '%s' "${answer%$'\n'}x"
 }
-cat /proc/self/mountinfo; printf '\0'
+table=$(cat /proc/self/mountinfo)  # once, so that the answer has no contradictions
+printf '%s\n\0' "$table"
 path=$MOUNT_PATH
 parent=${path%/*}
 if [ -n "$parent" ]; then
