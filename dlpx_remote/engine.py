@@ -34,8 +34,10 @@ from dlpx_remote.errors import AlreadyExists, InvalidRequest, NotFound, RemoteEr
 from dlpx_remote.logfile import EngineLog
 from dlpx_remote.operations.dispatcher import Dispatcher
 from dlpx_remote.operations.library import LibraryCalls
+from dlpx_remote.plugins.package import Package, PackageUnusable
 from dlpx_remote.plugins.plugin import load_plugin
 from dlpx_remote.plugins.problems import PluginInvalid, Problem
+from dlpx_remote.plugins.stubs import StubsNotWritten
 from dlpx_remote.plugins.worker import Workers
 from dlpx_remote.store import Store
 from dlpx_remote.transports.base import (
@@ -57,7 +59,7 @@ from dlpx_remote.workflows.discovery import Candidate, Discovery, OnEvent
 from dlpx_remote.workflows.inventory import Inventory
 from dlpx_remote.workflows.manual import manual_source_config
 from dlpx_remote.workflows.once import look_once
-from dlpx_remote.workflows.plugins import Plugins, check
+from dlpx_remote.workflows.plugins import Plugins, build, check, stubs
 from dlpx_remote.workflows.report import (
     Change,
     DiscoveredObject,
@@ -99,6 +101,8 @@ __all__ = [
     "OperationState",
     "OutcomeUnknown",
     "OutputLost",
+    "Package",
+    "PackageUnusable",
     "PluginCheck",
     "PluginDetails",
     "PluginDiscovery",
@@ -112,15 +116,18 @@ __all__ = [
     "ShellUnavailable",
     "StageFigures",
     "StepOutcome",
+    "StubsNotWritten",
     "TestStep",
     "Trace",
     "TraceEvent",
     "Warn",
     "WindowsAccess",
+    "build_plugin",
     "check_plugin",
     "discover_once",
     "parse_address",
     "parse_secret_reference",
+    "write_plugin_stubs",
 ]
 
 Prompt = Callable[[str], str]
@@ -312,14 +319,18 @@ class Engine:
 
     # plugins
 
-    def add_plugin(self, directory: Path) -> PluginDetails:
+    def add_plugin(self, path: Path) -> PluginDetails:
         """Check a plugin and keep a copy of it; the same build again changes nothing.
 
+        Args:
+            path: its directory, or the file that :func:`build_plugin` made of it.
+
         Raises:
+            PackageUnusable: the file is no packaged plugin.
             PluginInvalid: it has errors; ``.problems`` lists all of them.
             InvalidRequest: a higher build is there already, or the same build with other content.
         """
-        return self._plugins.add(directory)
+        return self._plugins.add(path)
 
     def plugins(self) -> list[PluginSummary]:
         """All that were added, by name."""
@@ -428,9 +439,35 @@ class Engine:
             raise
 
 
-def check_plugin(directory: Path) -> PluginCheck:
-    """Everything wrong with the plugin in ``directory``; needs no state."""
-    return check(directory)
+def check_plugin(path: Path) -> PluginCheck:
+    """Everything wrong with the plugin in the directory or package ``path``; needs no state."""
+    return check(path)
+
+
+def build_plugin(directory: Path, target: Path | None = None) -> Package:
+    """Check a plugin and make one file of it that :meth:`Engine.add_plugin` takes; needs no state.
+
+    The same files give the same bytes, wherever and whenever.
+
+    Args:
+        directory: the plugin's.
+        target: the file to write, or a directory for it; None is the current directory.
+
+    Raises:
+        PluginInvalid: it has errors; ``.problems`` lists all of them.
+        PackageUnusable: the file cannot be written.
+    """
+    return build(directory, target)
+
+
+def write_plugin_stubs(directory: Path) -> tuple[Path, ...]:
+    """Write type stubs for the plugin's definitions beside its code; returns the files written.
+
+    Raises:
+        PluginInvalid: its configuration or schema has errors.
+        StubsNotWritten: the directory cannot be written.
+    """
+    return stubs(directory)
 
 
 def discover_once(

@@ -21,10 +21,14 @@ commands = typer.Typer(help="Plugins: check them, add them, see what they implem
 PluginDirectory = Annotated[
     Path, typer.Argument(metavar="PATH", help="The directory that holds plugin_config.yml.")
 ]
+PluginPath = Annotated[
+    Path,
+    typer.Argument(metavar="PATH", help="The directory that holds plugin_config.yml, or a packaged plugin."),
+]
 
 
 @commands.command("check")
-def check(context: typer.Context, path: PluginDirectory, output: OutputOption = Output.TABLE) -> None:
+def check(context: typer.Context, path: PluginPath, output: OutputOption = Output.TABLE) -> None:
     """Report everything wrong with a plugin at once. Exit code 1 when there is an error.
 
     \b
@@ -45,12 +49,13 @@ def check(context: typer.Context, path: PluginDirectory, output: OutputOption = 
 
 
 @commands.command("add")
-def add(context: typer.Context, path: PluginDirectory, output: OutputOption = Output.TABLE) -> None:
+def add(context: typer.Context, path: PluginPath, output: OutputOption = Output.TABLE) -> None:
     """Check a plugin and keep a copy of it; a higher build replaces a lower one.
 
     \b
     Example:
       dlpx-remote plugin add ./my-plugin
+      dlpx-remote plugin add my-plugin-1.0.2.dlpx.zip
     """
     from dlpx_remote.engine import PluginInvalid
 
@@ -58,11 +63,7 @@ def add(context: typer.Context, path: PluginDirectory, output: OutputOption = Ou
         try:
             details = engine.add_plugin(path)
         except PluginInvalid as invalid:
-            if output is Output.JSON:
-                as_json({"valid": False, "problems": invalid.problems})
-            else:
-                _print_problems(invalid.problems)
-            complain(f"Not added: {path} has {_tally(invalid.problems)}.")
+            _refuse("Not added", path, invalid.problems, output)
             raise typer.Exit(Exit.PART_FAILED) from None
     if output is Output.JSON:
         as_json(details)
@@ -74,6 +75,65 @@ def add(context: typer.Context, path: PluginDirectory, output: OutputOption = Ou
     say(f"{done} plugin {summary.name}, build {summary.build_number} ({summary.identifier}).")
     if details.warnings:
         say(f"It has {_tally(details.warnings)}: dlpx-remote plugin show {summary.name}")
+
+
+@commands.command("build")
+def build(
+    context: typer.Context,
+    path: PluginDirectory,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help="What to write, or the directory for it; the current one unless given.",
+        ),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check a plugin and make one file of it, which `plugin add` takes. The same files give the same bytes.
+
+    \b
+    Example:
+      dlpx-remote plugin build ./my-plugin
+      dlpx-remote plugin build ./my-plugin --file dist/
+    """
+    from dlpx_remote.engine import PluginInvalid, build_plugin
+
+    del context
+    try:
+        package = build_plugin(path, file)
+    except PluginInvalid as invalid:
+        _refuse("Not built", path, invalid.problems, output)
+        raise typer.Exit(Exit.PART_FAILED) from None
+    if output is Output.JSON:
+        as_json(package)
+    else:
+        say(f"Built {package.file}: {count(len(package.files), 'file')}, {package.size} bytes.")
+
+
+@commands.command("stubs")
+def stubs(context: typer.Context, path: PluginDirectory, output: OutputOption = Output.TABLE) -> None:
+    """Write type stubs for the plugin's own definitions beside its code, for editors and type checkers.
+
+    \b
+    Example:
+      dlpx-remote plugin stubs ./my-plugin
+      MYPYPATH=my-plugin/src mypy my-plugin/src
+    """
+    from dlpx_remote.engine import PluginInvalid, write_plugin_stubs
+
+    del context
+    try:
+        written = write_plugin_stubs(path)
+    except PluginInvalid as invalid:
+        _refuse("No stubs written", path, invalid.problems, output)
+        raise typer.Exit(Exit.PART_FAILED) from None
+    if output is Output.JSON:
+        as_json({"files": written})
+    else:
+        for one in written:
+            say(f"Wrote {one}")
 
 
 @commands.command("list")
@@ -155,6 +215,14 @@ def _print_plugin(details: PluginDetails) -> None:
             for entry in details.operations
         ),
     )
+
+
+def _refuse(what: str, path: Path, problems: Sequence[Problem], output: Output) -> None:
+    if output is Output.JSON:
+        as_json({"valid": False, "problems": problems})
+    else:
+        _print_problems(problems)
+    complain(f"{what}: {path} has {_tally(problems)}.")
 
 
 def _print_check(path: Path, found: PluginCheck) -> None:

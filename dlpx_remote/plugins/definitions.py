@@ -94,10 +94,7 @@ def install_generated(definitions: Mapping[str, dict[str, Any]]) -> None:
         GeneratedClassesError=GeneratedClassesError, GeneratedClassesTypeError=GeneratedClassesTypeError
     )
     util.__dict__.update(deserialize_model=_deserialize_model)
-    builder = _Builder(definitions)
-    for schema_name in definitions:
-        builder.build(class_name(schema_name), definitions[schema_name], definitions[schema_name])
-    for name, built in builder.classes.items():
+    for name, built in build_classes(definitions).items():
         file_name = attribute_name(name)
         home = _module(f"generated.definitions.{file_name}")
         home.__dict__[name] = built
@@ -106,6 +103,14 @@ def install_generated(definitions: Mapping[str, dict[str, Any]]) -> None:
     right = "generated.definitions"
     for name in [name for name in sys.modules if name == right or name.startswith(f"{right}.")]:
         sys.modules[name.replace(right, "generated.defintions")] = sys.modules[name]
+
+
+def build_classes(definitions: Mapping[str, dict[str, Any]]) -> dict[str, type[Model]]:
+    """The classes for ``definitions`` and for the objects nested in them, by name, in the schema's order."""
+    builder = _Builder(definitions)
+    for schema_name in definitions:
+        builder.build(class_name(schema_name), definitions[schema_name], definitions[schema_name])
+    return builder.classes
 
 
 def _module(name: str, is_package: bool = False) -> ModuleType:

@@ -63,7 +63,7 @@ def install(plugin: Plugin, directory: Path) -> Plugin:
 
 def _copy(plugin: Plugin, target: Path) -> None:
     with _work_directory(target.parent) as work:
-        for path in _files(plugin.directory, plugin):
+        for path in plugin_files(plugin.directory, plugin):
             copy = work / path.relative_to(plugin.directory)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
@@ -118,7 +118,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _files(root: Path, plugin: Plugin) -> Iterator[Path]:
+def plugin_files(root: Path, plugin: Plugin) -> Iterator[Path]:
     """The files of a plugin in a fixed order; links within it are followed, links out of it refused."""
     yield from _below(root, root, plugin, frozenset())
 
@@ -151,7 +151,7 @@ def _below(directory: Path, root: Path, plugin: Plugin, inside: frozenset[Path])
 def _fingerprint(root: Path, plugin: Plugin) -> str:
     """The same for two directories when a plugin made of them would be the same."""
     whole = hashlib.sha256()
-    for path in _files(root, plugin):
+    for path in plugin_files(root, plugin):
         name = str(path.relative_to(root)).encode("utf-8", "surrogateescape")
         content = hashlib.sha256()
         with path.open("rb") as file:

@@ -18,6 +18,7 @@ from pathlib import Path
 from dlpx.virtualization.platform.exceptions import PlatformError
 from dlpx.virtualization.platform.migration_helper import LuaUpgradeMigrations, PlatformUpgradeMigrations
 from dlpx.virtualization.platform.operation_table import OPERATIONS, Operation, PluginType, operations_for
+from dlpx_remote.plugins.names import undefined_names
 from dlpx_remote.plugins.problems import Problems, did_you_mean, nearest
 from dlpx_remote.plugins.worker.inside import signatures
 
@@ -67,6 +68,7 @@ def read_source(
         if tree is None:
             continue
         reading.file(tree, problems, name if is_entry else None)
+        undefined_names(tree, problems)
     return reading.result
 
 

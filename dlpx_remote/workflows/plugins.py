@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +19,11 @@ from dlpx_remote.plugins.check import PluginReport
 from dlpx_remote.plugins.check import check_plugin as examine
 from dlpx_remote.plugins.config import CONFIG_FILE
 from dlpx_remote.plugins.install import install
+from dlpx_remote.plugins.package import Package, build_package, unpacked
 from dlpx_remote.plugins.plugin import Plugin, PluginReading, load_plugin, read_plugin
 from dlpx_remote.plugins.problems import Problems
 from dlpx_remote.plugins.source import entry_file, missing_operations
+from dlpx_remote.plugins.stubs import write_stubs
 from dlpx_remote.plugins.worker import ImplementedOperation, Workers
 from dlpx_remote.store import Store
 from dlpx_remote.store.models import PluginRow
@@ -44,14 +47,22 @@ class Plugins:
         self._directory = directory
         self._workers = workers
 
-    def add(self, directory: Path) -> PluginDetails:
+    def add(self, path: Path) -> PluginDetails:
         """Check a plugin, copy its files and record it, in place of an earlier build.
+
+        Args:
+            path: its directory, or the file that :func:`build` made of it.
 
         Raises:
             PluginInvalid: it has errors.
+            PackageUnusable: the file is no packaged plugin.
             InvalidRequest: a higher build is there already.
             AlreadyExists: the same build with other content, or another plugin of that name, is there.
         """
+        with directory_of(path) as directory:
+            return self._add(directory)
+
+    def _add(self, directory: Path) -> PluginDetails:
         report = examine(directory, self._workers)
         plugin = report.sound_plugin()
         with self._store.read() as session:
@@ -111,8 +122,47 @@ class Plugins:
             return _summary(_row(session, name))
 
 
-def check(directory: Path, workers: Workers | None = None) -> PluginCheck:
-    """Everything wrong with the plugin in ``directory``, and what it implements."""
+@contextmanager
+def directory_of(path: Path) -> Iterator[Path]:
+    """The directory of a plugin that is given as one, as its configuration file, or as a package."""
+    if path.is_file() and path.name != CONFIG_FILE:
+        with unpacked(path) as directory:
+            yield directory
+    else:
+        yield path
+
+
+def check(path: Path, workers: Workers | None = None) -> PluginCheck:
+    """Everything wrong with the plugin in the directory or package ``path``, and what it implements."""
+    with directory_of(path) as directory:
+        return _check(directory, workers)
+
+
+def build(directory: Path, target: Path | None = None) -> Package:
+    """Check a plugin and make one file of it, which ``add`` takes.
+
+    Args:
+        directory: the plugin's.
+        target: the file to write, or a directory for it; None is the current directory.
+
+    Raises:
+        PluginInvalid: it has errors.
+        PackageUnusable: the file cannot be written.
+    """
+    return build_package(examine(directory).sound_plugin(), target)
+
+
+def stubs(directory: Path) -> tuple[Path, ...]:
+    """Write type stubs for the plugin's definitions into its source directory.
+
+    Raises:
+        PluginInvalid: its configuration or schema has errors; its code may have.
+        StubsNotWritten: the directory cannot be written.
+    """
+    return write_stubs(load_plugin(directory))
+
+
+def _check(directory: Path, workers: Workers | None) -> PluginCheck:
     report = examine(directory, workers)
     details = None
     if report.plugin is not None:

@@ -157,3 +157,54 @@ def test_parameters_that_are_no_json_object_are_refused(
     assert message in outcome.err
     assert '{"name": "orders"' in outcome.err
     assert stub.calls == []
+
+
+def test_a_plugin_is_built_into_one_file_that_can_be_checked_and_added(
+    command: CommandLine, plugin: Path, files: Path
+) -> None:
+    built = command("plugin", "build", str(plugin), "--file", str(files))
+    package = files / "sqlite-1.0.dlpx.zip"
+
+    assert built.code == 0
+    assert built.out.startswith(f"Built {package}: 3 files, {package.stat().st_size} bytes.")
+    assert command("plugin", "check", str(package)).code == 0
+    assert command("plugin", "add", str(package)).out.startswith("Added plugin sqlite, build 1.0 ")
+    assert command("plugin", "add", str(plugin)).out.startswith("Already there: plugin sqlite")
+
+
+def test_a_broken_plugin_is_not_built(command: CommandLine, broken: Path, files: Path) -> None:
+    outcome = command("plugin", "build", str(broken), "--file", str(files))
+
+    assert outcome.code == 1
+    assert "Did you mean `hostTypes`?" in outcome.out
+    assert "Not built" in outcome.err
+    assert not list(files.glob("*.zip"))
+
+
+def test_a_file_that_is_no_plugin_is_refused_with_what_to_do(command: CommandLine, files: Path) -> None:
+    (files / "notes.txt").write_text("no plugin")
+
+    outcome = command("plugin", "add", str(files / "notes.txt"))
+
+    assert outcome.code != 0
+    assert "is no packaged plugin" in outcome.err
+    assert "plugin build" in outcome.err
+
+
+def test_stubs_are_written_beside_the_code(command: CommandLine, plugin: Path) -> None:
+    outcome = command("plugin", "stubs", str(plugin))
+
+    stub = plugin / "src" / "generated" / "definitions.pyi"
+    assert outcome.code == 0
+    assert f"Wrote {stub}" in outcome.out
+    assert "class RepositoryDefinition:" in stub.read_text()
+
+
+def test_without_a_good_schema_there_are_no_stubs(command: CommandLine, plugin: Path) -> None:
+    (plugin / "schema.json").write_text("{")
+
+    outcome = command("plugin", "stubs", str(plugin))
+
+    assert outcome.code == 1
+    assert "schema.json" in outcome.out
+    assert "No stubs written" in outcome.err
