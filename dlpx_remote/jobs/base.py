@@ -9,6 +9,7 @@ the first one that was not is where it goes on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from dlpx_remote.errors import RemoteError
@@ -54,7 +55,24 @@ class Job(Protocol):
         """Keep a line of output with the job; redacted."""
 
     def cancelled(self) -> bool:
-        """Whether somebody asked for the job's end."""
+        """Whether somebody asked for the job's end; for actions to ask, not for deciding between steps."""
+
+    def on_cancel(self, end: Callable[[], None]) -> AbstractContextManager[None]:
+        """Within the block, call ``end`` (once, from another thread) when the action is to stop early.
+
+        That is when the job is cancelled, or when this process has lost the job to another one. It is called
+        at once if that has happened already, and never for a cancelled job that is compensating.
+        """
+
+    def expect(self, steps: int) -> None:
+        """How many steps there will be if nothing fails, for the progress in percent. May be corrected."""
+
+
+class Abandoned(BaseException):
+    """This process must do nothing more for the job: another has taken it over, or the engine is closing.
+
+    Not an :class:`Exception`, so that no workflow takes it for a failure of a step and begins to undo.
+    """
 
 
 class JobError(RemoteError):
@@ -71,3 +89,26 @@ class StepInterrupted(JobError):
 
 class Busy(JobError):
     """Another job holds what this one needs: a data set or a mount path."""
+
+
+class JobFailed(JobError):
+    """A job that somebody waited for ended without success; ``reference`` and ``state`` say which and how."""
+
+    def __init__(
+        self, message: str, action: str = "", output: str = "", *, reference: str = "", state: str = ""
+    ) -> None:
+        super().__init__(message, action, output)
+        self.reference = reference
+        self.state = state
+
+
+class UnknownOperation(JobError):
+    """A job is of an operation that this version of dlpx-remote does not have."""
+
+
+class WorkflowChanged(JobError):
+    """A job was begun by another version of dlpx-remote, whose workflow went on differently."""
+
+
+class StepDefect(JobError):
+    """A step raised something that nobody foresaw: a defect of dlpx-remote."""

@@ -26,7 +26,7 @@ from dlpx_remote.redaction import REDACTOR, redact
 from dlpx_remote.store.models import CounterRow
 
 DATABASE = "state.db"
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration. Kept here so that opening an up-to-date state need not load the migrations."""
 
 _BUSY_TIMEOUT = 60.0  # seconds; a write takes milliseconds, so this is for a machine that is badly overloaded
@@ -72,6 +72,11 @@ class Store:
     def is_file(self) -> bool:
         """Whether the database is a file on this machine, which nobody but us looks after."""
         return self._place.get_backend_name() == "sqlite"
+
+    @property
+    def url(self) -> URL:
+        """The database, with its password where it has one: not for printing."""
+        return self._place
 
     def close(self) -> None:
         """Close every connection to the database. Idempotent."""
@@ -217,6 +222,8 @@ def _parse_url(text_of_url: str) -> URL:
         ) from None
     if url.password:
         REDACTOR.register(str(url.password))
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise StateError(
             "The state cannot be kept in memory.", "Give a path: sqlite:////absolute/path, or leave it out."
