@@ -12,7 +12,7 @@ from dlpx_remote.plugins.plugin import load_plugin
 from dlpx_remote.plugins.stubs import StubsNotWritten, definitions_stub, write_stubs
 from tests.unit.plugins.on_disk import SCHEMA, write_plugin
 
-USE = '''
+USE = """
 from typing import assert_type
 from generated.definitions import RepositoryDefinition, SourceConfigDefinition
 
@@ -23,7 +23,7 @@ assert_type(found.version, str | None)
 source = SourceConfigDefinition(port=7)
 assert_type(source.port, int | None)
 assert_type(SourceConfigDefinition.from_dict({}), SourceConfigDefinition)
-'''
+"""
 
 
 def stub_of(**properties: Any) -> str:
