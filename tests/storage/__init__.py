@@ -1,0 +1,1 @@
+"""The pool on real file systems: needs root, loop devices, btrfs-progs and xfsprogs."""
