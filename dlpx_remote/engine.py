@@ -31,6 +31,8 @@ from dlpx_remote.environments.secrets import Secrets
 from dlpx_remote.environments.testing import try_environment
 from dlpx_remote.environments.validation import Address, parse_address, parse_secret_reference
 from dlpx_remote.errors import AlreadyExists, InvalidRequest, NotFound, RemoteError
+from dlpx_remote.jobs.jobs import Jobs
+from dlpx_remote.jobs.model import Workflow
 from dlpx_remote.logfile import EngineLog
 from dlpx_remote.operations.dispatcher import Dispatcher
 from dlpx_remote.operations.library import LibraryCalls
@@ -140,6 +142,8 @@ Warn = Callable[[str], None]
 class Engine:
     """An open engine: its state, its connections and its plugin workers. Safe for use from several threads.
 
+    ``jobs`` are its jobs: :class:`~dlpx_remote.jobs.jobs.Jobs`; ``engine_jobs`` has the rest.
+
     Args:
         state: directory of the engine's state; None takes the user's data directory for ``dlpx-remote``
             (or ``DLPX_REMOTE_STATE``).
@@ -178,6 +182,8 @@ class Engine:
         self._secrets = Secrets(prompt, self._warn)
         self._trace = trace
         self._connections = self._new_connections()
+        self._workflows: dict[str, Workflow] = {}
+        self.jobs = Jobs(self._store, self._workflows, warn=self._warn)
 
     def __enter__(self) -> Self:
         return self
@@ -188,9 +194,11 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Close every connection and worker. Idempotent."""
+        """Close every connection and worker. Idempotent. Jobs that still run go to the next process."""
+        self.jobs.stop()  # before its commands fail for want of a connection
         self._connections.close()
         self._workers.close()
+        self.jobs.close()
         self._store.close()
         self._log.close()
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dlpx_remote.cli import demo, discovery, environments, plugins, scripts, source_configs
+from dlpx_remote.cli import demo, discovery, environments, jobs, plugins, scripts, source_configs
 from dlpx_remote.cli.exits import Exit, report_defect, report_error
 from dlpx_remote.cli.output import ReaderGone, say
 from dlpx_remote.cli.session import Settings, figures, logs, settings
@@ -31,6 +31,8 @@ application.add_typer(plugins.commands, name="plugin")
 application.command("discover")(discovery.discover)
 application.add_typer(source_configs.commands, name="source-config")
 application.command("run")(scripts.run_script)
+application.add_typer(jobs.commands, name="job")
+application.command("worker")(jobs.worker)
 application.command("demo")(demo.demo)
 
 
@@ -52,6 +54,22 @@ def before_the_command(
             envvar="DLPX_REMOTE_STATE",
             metavar="DIR",
             help="Where the engine keeps what it knows; the user's data directory unless given.",
+        ),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database",
+            metavar="URL",
+            help="Keep it in this database instead: postgresql://USER@HOST/NAME; the password elsewhere.",
+        ),
+    ] = None,
+    database_from: Annotated[
+        str | None,
+        typer.Option(
+            "--database-from",
+            metavar="WHERE",
+            help="Where the URL of the database is, with its password: env:VAR, file:PATH or command:CMD.",
         ),
     ] = None,
     verbose: Annotated[
@@ -77,6 +95,7 @@ def before_the_command(
     """
     chosen = settings(context)
     chosen.state, chosen.verbose = state, verbose
+    chosen.database, chosen.database_from = database, database_from
     context.with_resource(logs(verbose))
     context.with_resource(figures(chosen))
 

@@ -24,6 +24,8 @@ class Exit(IntEnum):
     TIMED_OUT = 221
     OUTCOME_UNKNOWN = 222
     NO_SHELL = 223
+    JOB_FAILED = 224
+    BUSY = 225
     OTHER_ERROR = 229
     DEFECT = 230
 
@@ -32,9 +34,13 @@ def exit_for(error: RemoteError) -> Exit:
     """The exit code that stands for ``error``."""
     if isinstance(error, InvalidRequest):
         return Exit.WRONG_USE  # mostly before the engine was needed, which is slow to load
-    from dlpx_remote import engine
+    from dlpx_remote import engine, engine_jobs
 
     match error:
+        case engine_jobs.JobFailed():
+            return Exit.JOB_FAILED
+        case engine_jobs.Busy():
+            return Exit.BUSY
         case engine.InvalidCommand():
             return Exit.WRONG_USE
         case engine.PluginInvalid():

@@ -1,4 +1,4 @@
-"""Progress of a discovery on stderr, for people who wait longer than a second at a terminal."""
+"""Progress on stderr, in one line, for people who wait longer than a second at a terminal."""
 
 from __future__ import annotations
 
@@ -18,33 +18,29 @@ if TYPE_CHECKING:
 
 _PATIENCE = 1.0
 _SHOWN_AT_ONCE = 3
-_running: list[DiscoveryProgress] = []
+_running: list[StatusLine] = []
 
 
-class DiscoveryProgress:
-    """Call it with the events of a discovery; it shows one line while the ``with`` block runs."""
+class StatusLine:
+    """A line that is shown while the ``with`` block runs; it says what :meth:`line` gives."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._working: dict[str, str] = {}
-        self._finished = 0
-        self._failed = 0
         self._wanted = False
         self._hidden = 0
         self._status: Status | None = None
         self._timer = threading.Timer(_PATIENCE, self._appear)
         self._timer.daemon = True
 
-    def __call__(self, event: DiscoveryEvent) -> None:
+    def line(self) -> str:
+        """What the line says now."""
+        raise NotImplementedError
+
+    def update(self) -> None:
+        """What :meth:`line` gives has changed."""
         with self._lock:
-            if event.stage in ("connecting", "discovering"):
-                self._working[event.environment] = f"{event.environment}: {event.plugin or event.stage}"
-            else:
-                self._working.pop(event.environment, None)
-                self._finished += event.stage == "finished"
-                self._failed += event.stage == "failed"
             if self._status is not None:
-                self._status.update(self._line())
+                self._status.update(self._escaped())
 
     def __enter__(self) -> Self:
         _running.append(self)
@@ -84,20 +80,44 @@ class DiscoveryProgress:
             from rich.console import Console
             from rich.status import Status
 
-            self._status = Status(self._line(), console=Console(file=sys.stderr, highlight=False))
+            self._status = Status(self._escaped(), console=Console(file=sys.stderr, highlight=False))
             self._status.start()
         elif not visible and self._status is not None:
             self._status.stop()
             self._status = None
 
-    def _line(self) -> str:
+    def _escaped(self) -> str:
         from rich.markup import escape
 
+        return escape(plain(self.line()))
+
+
+class DiscoveryProgress(StatusLine):
+    """Call it with the events of a discovery."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._working: dict[str, str] = {}
+        self._finished = 0
+        self._failed = 0
+
+    def __call__(self, event: DiscoveryEvent) -> None:
+        with self._lock:
+            if event.stage in ("connecting", "discovering"):
+                self._working[event.environment] = f"{event.environment}: {event.plugin or event.stage}"
+            else:
+                self._working.pop(event.environment, None)
+                self._finished += event.stage == "finished"
+                self._failed += event.stage == "failed"
+            self.update()
+
+    def line(self) -> str:
+        """How many environments are done, and what is being worked on."""
         working = list(self._working.values())
         more = f" and {len(working) - _SHOWN_AT_ONCE} more" if len(working) > _SHOWN_AT_ONCE else ""
         now = ", ".join(working[:_SHOWN_AT_ONCE]) + more
         failed = f", {self._failed} failed" if self._failed else ""
-        return escape(plain(f"Discovering: {self._finished} finished{failed}. {now}"))
+        return f"Discovering: {self._finished} finished{failed}. {now}"
 
 
 @contextmanager

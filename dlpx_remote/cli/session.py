@@ -30,11 +30,15 @@ class Settings:
 
     Attributes:
         state: the engine's state directory; None takes the user's.
+        database: URL of the database, without a password; None where it is not typed.
+        database_from: where such a URL is, which may hold a password.
         verbose: debug log, figures and stack traces on stderr.
         figures: add up what happens on hosts where somebody wants to see it.
     """
 
     state: Path | None = None
+    database: str | None = None
+    database_from: str | None = None
     verbose: bool = False
     figures: Figures | None = None
 
@@ -50,7 +54,27 @@ def open_engine(context: typer.Context) -> Engine:
     from dlpx_remote import engine
 
     chosen = settings(context)
-    return engine.Engine(chosen.state, prompt=ask_secret, on_warning=warn, trace=chosen.figures)
+    return engine.Engine(
+        chosen.state, database_url(chosen), prompt=ask_secret, on_warning=warn, trace=chosen.figures
+    )
+
+
+def database_url(chosen: Settings) -> str | None:
+    """The URL of the database that the person chose; None for SQLite in the state directory.
+
+    Raises:
+        InvalidRequest: a password was typed, or two databases.
+        SecretUnavailable: there is no URL where it should be.
+    """
+    from dlpx_remote import engine, engine_jobs
+
+    if chosen.database is not None and chosen.database_from is not None:
+        raise InvalidRequest("There are two databases.", "Give either --database or --database-from.")
+    if chosen.database is not None:
+        return engine_jobs.refuse_password(chosen.database)
+    where = chosen.database_from
+    reference = None if where is None else engine.parse_secret_reference(where, "--database-from")
+    return engine_jobs.database_from(reference)
 
 
 def ask_secret(question: str) -> str:

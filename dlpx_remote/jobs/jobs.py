@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from dlpx_remote.jobs import reading
 from dlpx_remote.jobs.base import JobFailed, Request
+from dlpx_remote.jobs.liveness import Watch
 from dlpx_remote.jobs.model import JobDetails, JobLine, JobState, JobSummary, Limits, Workflow
 from dlpx_remote.jobs.outcomes import check_value
 from dlpx_remote.jobs.queue import Order, Queue
@@ -247,6 +248,14 @@ class Jobs:
             stop.wait(_LOOK)
         self.finish(on_turn)
 
+    def adopt(self, reference: str) -> bool:
+        """Whether the job was left behind by a process that has died; then this one takes it over."""
+        job = self.get(reference)
+        if job.state.ended or not self._queue.is_orphan(job.reference):
+            return False
+        self.open_for_work()
+        return True
+
     def finish(self, on_turn: Callable[[list[str]], None] | None = None) -> None:
         """Take nothing new, and wait for what runs in this process: also jobs that it took over."""
         runner = self._runner
@@ -260,10 +269,13 @@ class Jobs:
 
     def has_worker(self) -> bool:
         """Whether a process is known that takes jobs left to workers. It may have died a moment ago."""
-        from dlpx_remote.jobs.liveness import Watch
-
         watch = Watch()
         return any(worker and not watch.dead(who, beats) for who, beats, worker in self._queue.executors())
+
+    def stop(self) -> None:
+        """Begin to :meth:`close`: no step begins any more, those that run are told to end."""
+        if self._runner is not None:
+            self._runner.stop()
 
     def close(self) -> None:
         """Stop running jobs. What still runs is left to the next process. Idempotent."""

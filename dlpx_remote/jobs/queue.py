@@ -18,7 +18,7 @@ from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from dlpx_remote.jobs.base import Busy, JobError, Request
-from dlpx_remote.jobs.liveness import Identity
+from dlpx_remote.jobs.liveness import Identity, Watch
 from dlpx_remote.jobs.model import ACTIVE, JobState, Limits
 from dlpx_remote.redaction import redact
 from dlpx_remote.store import Store
@@ -225,6 +225,15 @@ class Queue:
                 )
                 for row in session.scalars(select(ExecutorRow))
             ]
+
+    def is_orphan(self, reference: str) -> bool:
+        """Whether the process that had a job is known to be dead; one elsewhere is given the time it has."""
+        with self._store.read() as session:
+            owner = session.scalars(select(JobRow.executor).where(JobRow.reference == reference)).one()
+        if owner is None:
+            return False
+        known = [(who, beats) for who, beats, _ in self.executors() if who.id == owner]
+        return not known or Watch().dead(*known[0])
 
     def lost_owners(self) -> list[str]:
         """Processes that have jobs, but are not among the executors any more."""

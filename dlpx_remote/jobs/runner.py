@@ -96,13 +96,17 @@ class Runner:
         """Finish what runs, take nothing new."""
         self._taking = False
 
-    def close(self) -> None:
-        """Stop. Jobs that still run stop before their next step, and are taken over by the next process."""
+    def stop(self) -> None:
+        """Begin no step any more, and tell those that run to end."""
         self._taking = False
         self._closing.set()
         self._wake.set()
         for job in self._jobs():
             job.abandon("the engine is closing")
+
+    def close(self) -> None:
+        """Stop. Jobs that still run stop before their next step, and are taken over by the next process."""
+        self.stop()
         limit = time.monotonic() + _CLOSE_LIMIT
         while self.running and time.monotonic() < limit:
             self.wait(0.05)

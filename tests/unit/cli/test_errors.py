@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dlpx_remote.errors import AlreadyExists, InvalidRequest, NotFound, RemoteError
+from dlpx_remote.jobs.base import Busy, JobFailed
 from dlpx_remote.plugins.problems import PluginInvalid, Problem
 from dlpx_remote.redaction import REDACTOR
 from dlpx_remote.transports import base
@@ -47,6 +48,8 @@ def test_verbose_adds_the_stack_trace(command: CommandLine, stub: StubEngine) ->
     ("error", "code"),
     [
         (InvalidRequest("no"), 2),
+        (JobFailed("no"), 224),
+        (Busy("no"), 225),
         (NotFound("no"), 2),
         (AlreadyExists("no"), 2),
         (base.InvalidCommand("no"), 2),

@@ -50,7 +50,7 @@ def test_the_line_counts_and_names_a_few() -> None:
     ):
         progress(event)
 
-    line = progress._line()
+    line = progress.line()
 
     assert line == "Discovering: 1 finished, 1 failed. a: files, b: files, c: files and 1 more"
 

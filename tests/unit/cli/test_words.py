@@ -19,6 +19,7 @@ from tests.unit.cli.conftest import CommandLine
 
 _HEAVY = (
     "alembic",
+    "dbos",
     "dlpx_remote.engine",
     "jsonschema",
     "paramiko",
@@ -68,13 +69,21 @@ def test_there_are_the_commands_that_the_documentation_names() -> None:
         "env user add",
         "env user primary",
         "env user remove",
+        "job cancel",
+        "job follow",
+        "job list",
+        "job logs",
+        "job show",
         "plugin add",
+        "plugin build",
         "plugin check",
         "plugin list",
         "plugin show",
+        "plugin stubs",
         "run",
         "source-config add",
         "source-config list",
+        "worker",
     ]
 
 
@@ -98,14 +107,14 @@ def test_help_and_version_import_nothing_heavy(option: str) -> None:
     assert _imported_by(option).isdisjoint(_HEAVY)
 
 
-@pytest.mark.parametrize("words", [("env", "list"), ("plugin", "list")], ids=" ".join)
+@pytest.mark.parametrize("words", [("env", "list"), ("job", "list"), ("plugin", "list")], ids=" ".join)
 def test_listing_what_is_known_loads_neither_transport_nor_validator_nor_migrations(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:
     Engine(tmp_path / "state").close()  # the first opening migrates
 
     assert _imported_by("--state", str(tmp_path / "state"), *words).isdisjoint(
-        {"alembic", "jsonschema", "paramiko", "requests", "winrm"}
+        {"alembic", "dbos", "jsonschema", "paramiko", "requests", "winrm"}
     )
 
 

@@ -1,0 +1,269 @@
+"""``dlpx-remote job …`` and ``dlpx-remote worker``: what jobs there are, following and ending them, running
+those that were left to workers."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dlpx_remote.cli.following import (
+    end_with,
+    finish_others,
+    follow,
+    seconds_of,
+    step_line,
+    waiting,
+)
+from dlpx_remote.cli.options import OutputOption
+from dlpx_remote.cli.output import Output, as_json, complain, say, table
+from dlpx_remote.cli.session import open_engine
+
+if TYPE_CHECKING:
+    from dlpx_remote.engine import Engine
+    from dlpx_remote.engine_jobs import JobDetails
+
+commands = typer.Typer(no_args_is_help=True, help="Jobs: what the engine does and did.")
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="JOB-12, or 12.")]
+
+
+class State(StrEnum):
+    """States of jobs."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPENSATING = "compensating"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    COMPENSATED = "compensated"
+    CANCELLED = "cancelled"
+
+
+@commands.command("list")
+def list_jobs(
+    context: typer.Context,
+    state: Annotated[
+        list[State] | None, typer.Option("--state", help="Only jobs in this state. Repeatable.")
+    ] = None,
+    newest: Annotated[int, typer.Option("--newest", min=1, help="How many of the newest.")] = 50,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List the newest jobs, the newest last.
+
+    \b
+    Example:
+      dlpx-remote job list
+      dlpx-remote job list --state failed --newest 10
+    """
+    from dlpx_remote.engine_jobs import JobState
+
+    with open_engine(context) as engine:
+        jobs = engine.jobs.all([JobState(wanted.value) for wanted in state or ()], newest)
+    if output is Output.JSON:
+        as_json(jobs)
+        return
+    rows = [
+        (
+            job.reference,
+            job.operation,
+            job.object,
+            f"{job.state}, cancelling" if job.cancelling else job.state,
+            "" if job.percent is None else f"{job.percent} %",
+            job.created,
+            seconds_of(job.started, job.finished),
+        )
+        for job in jobs
+    ]
+    if rows:
+        table(("job", "operation", "object", "state", "done", "asked for (UTC)", "took"), rows)
+    else:
+        say("There are no jobs." if not state else "There are no such jobs.")
+
+
+@commands.command("show")
+def show(context: typer.Context, job: JobArgument, output: OutputOption = Output.TABLE) -> None:
+    """Show a job: its state, its steps with their times, and why it failed.
+
+    \b
+    Example:
+      dlpx-remote job show JOB-12
+    """
+    with open_engine(context) as engine:
+        found = engine.jobs.get(job)
+    if output is Output.JSON:
+        as_json(found)
+    else:
+        _print(found)
+
+
+@commands.command("logs")
+def logs(context: typer.Context, job: JobArgument, output: OutputOption = Output.TABLE) -> None:
+    """Print the output that was kept of a job.
+
+    \b
+    Example:
+      dlpx-remote job logs JOB-12
+    """
+    with open_engine(context) as engine:
+        last = 0
+        all_lines = []
+        while lines := engine.jobs.lines(job, last):
+            last = lines[-1].number
+            all_lines += lines
+    if output is Output.JSON:
+        as_json(all_lines)
+        return
+    for line in all_lines:
+        say(line.line)
+
+
+@commands.command("follow")
+def follow_job(context: typer.Context, job: JobArgument, output: OutputOption = Output.TABLE) -> None:
+    """Follow a job to its end. The exit code tells how it ended; Ctrl-C leaves the job alone.
+
+    \b
+    Example:
+      dlpx-remote job follow JOB-12
+    """
+    with open_engine(context) as engine:
+        _finish(engine, follow(engine, engine.jobs.get(job).reference, ours=False), output)
+
+
+@commands.command("cancel")
+def cancel(
+    context: typer.Context,
+    job: JobArgument,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Only ask for its end; do not wait for it.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """End a job. What runs is told to end, and the job undoes what it did.
+
+    \b
+    Example:
+      dlpx-remote job cancel JOB-12
+    """
+    with open_engine(context) as engine:
+        asked = engine.jobs.cancel(job)
+        if detach:
+            if output is Output.JSON:
+                as_json(asked)
+            else:
+                say(f"{asked.reference} is told to end; it is {asked.state} now.")
+            return
+        ended = follow(engine, asked.reference, ours=False)
+        finish_others(engine)
+    if output is Output.JSON:
+        as_json(ended)
+    elif ended.state == "cancelled":
+        say(f"{ended.reference} {ended.title}: cancelled.")
+    if ended.state != "cancelled":
+        if ended.state == "succeeded":
+            complain(f"{ended.reference} had succeeded before it could be ended.")
+        end_with(ended)
+
+
+def worker(
+    context: typer.Context,
+    parallel: Annotated[int, typer.Option("--parallel", min=1, help="Jobs to run at the same time.")] = 4,
+    idle: Annotated[
+        float | None,
+        typer.Option(
+            "--idle", min=0, metavar="SECONDS", help="End when there was nothing to do for so long."
+        ),
+    ] = None,
+) -> None:
+    """Run jobs that were left to workers (--detach), and those of processes that died.
+
+    Any number of workers may share one database; on other machines than this one that needs PostgreSQL.
+    Ctrl-C or TERM finishes what runs and ends; a second one leaves it to other workers.
+
+    \b
+    Example:
+      dlpx-remote worker
+      dlpx-remote --database postgresql://dlpx@db.example.com/dlpx worker --parallel 8
+    """
+    stop = threading.Event()
+    known: set[str] = set()
+
+    with open_engine(context) as engine:
+
+        def tell(running: list[str]) -> None:
+            for reference in running:
+                if reference not in known:
+                    known.add(reference)
+                    say(f"{reference} {engine.jobs.get(reference).title}")
+            for reference in sorted(known.difference(running)):
+                job = engine.jobs.get(reference)
+                if job.state.ended:
+                    say(f"{reference} {job.title}: {job.state}")
+                known.discard(reference)
+
+        with _stopped_by_signals(stop):
+            engine.jobs.work(parallel, stop, idle=idle, on_turn=tell)
+        tell([])
+
+
+@contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """The first INT or TERM sets ``stop``, a second one interrupts."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        complain(f"Ending ({signal.Signals(number).name}): what runs is finished first.")
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _finish(engine: Engine, job: JobDetails, output: Output) -> None:
+    if output is Output.JSON:
+        as_json(job)
+    elif job.state == "succeeded":
+        say(f"{job.reference} {job.title}: done in {seconds_of(job.started, job.finished)}.")
+    finish_others(engine)
+    end_with(job)
+
+
+def _print(job: JobDetails) -> None:
+    say(f"{job.reference} {job.title}")
+    state = f"{job.state}, cancelling" if job.cancelling else str(job.state)
+    if job.percent is not None:
+        state += f", {job.percent} %"
+    say(f"  state:      {state}")
+    say(f"  operation:  {job.operation} {job.object}".rstrip())
+    say(f"  asked for:  {job.created:%Y-%m-%d %H:%M:%S} UTC")
+    if job.started:
+        say(f"  took:       {seconds_of(job.started, job.finished)}")
+    if job.state == "queued":
+        say(f"  waits:      {waiting(job)}")
+    if job.executor and not job.state.ended:
+        say(f"  runs in:    {job.executor}")
+    if job.attempt > 1:
+        say(f"  taken over: {job.attempt - 1} time{'s' if job.attempt > 2 else ''}")
+    if job.holds:
+        say(f"  holds:      {', '.join(job.holds)}")
+    if job.steps:
+        say("  steps:")
+    for step in job.steps:
+        say(f"  {step_line(step)}")
+    if job.failure is not None:
+        say(f"  error:      {job.failure.message}")
+        if job.failure.action:
+            say(f"  action:     {job.failure.action}")
+        for line in job.failure.output.splitlines():
+            say(f"    {line}")
