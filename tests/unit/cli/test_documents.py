@@ -13,6 +13,7 @@ from tests.unit.cli.conftest import CommandLine
 from tests.unit.cli.test_words import ALL_COMMANDS
 
 ROOT = Path(__file__).resolve().parents[3]
+_BEFORE_THE_COMMAND = ("--verbose", "--state", "--database", "--database-from")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -65,7 +66,7 @@ def test_command_lines_in_the_documents_exist(command: CommandLine) -> None:
         assert name is not None, f"{document}: dlpx-remote {shlex.join(words)}"
         shown = command(*name, "--help").out
         for word in words:
-            if word.startswith("--") and word not in ("--verbose", "--state"):
+            if word.startswith("--") and word not in _BEFORE_THE_COMMAND:
                 assert word in shown, f"{document}: dlpx-remote {shlex.join(words)}: no option {word}"
 
 
@@ -73,7 +74,7 @@ def _without_options(words: list[str]) -> list[str]:
     """The words without those that may come before the command."""
     rest = list(words)
     while rest and rest[0].startswith("-"):
-        rest = rest[2:] if rest[0] == "--state" else rest[1:]
+        rest = rest[1:] if rest[0] in ("--verbose", "-v") else rest[2:]
     return rest
 
 
