@@ -7,7 +7,7 @@ the export. It is taken away in the opposite order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -87,8 +87,34 @@ class Exporter(Protocol):
         """Let go of the server. Exports stay served."""
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How a host and the NFS server reach each other.
+
+    Attributes:
+        name: of the environment, for people.
+        windows: whether it is a Windows host.
+        address: name or address by which the engine reaches the host; empty where another host is between.
+        server: the server's address as the host sees it; None takes the one from which the engine's own
+            connection comes.
+        clients: addresses or networks under which the server sees the host; empty takes ``address``, or what
+            the host calls itself.
+        options: mount options in place of the usual ones; empty for those.
+    """
+
+    name: str
+    windows: bool = False
+    address: str = ""
+    server: str | None = None
+    clients: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
 class Hosts(Protocol):
     """What this room must know of environments; whoever knows them provides it."""
+
+    def reach(self, environment_reference: str) -> Reach:
+        """How the host and the NFS server reach each other."""
 
     def connection(self, environment_reference: str, user_reference: str) -> Connection:
         """An open connection as that user."""
@@ -184,6 +210,16 @@ class Mounting(Protocol):
 
     def attached(self, volume: str) -> list[Mounted]:
         """What is mounted where, asked of the hosts."""
+
+    def recover(self, running: Callable[[str], bool] | None = None) -> tuple[str, ...]:
+        """After a start: undo what was begun, finish what was to go, and serve again what should be served.
+
+        Args:
+            running: whether a job of that reference is at work; what it began is left to it. None: none is.
+
+        Returns:
+            Remarks, a sentence each: what was done, and what could not be.
+        """
 
 
 class MountError(RemoteError):

@@ -180,8 +180,8 @@ class HostMounts:
             TransportError: the host could not be asked, or the connection was lost; call again.
         """
         remarks: list[str] = []
+        entries = table(self._connection)
         while True:
-            entries = table(self._connection)
             there = mountinfo.at(entries, path)
             ours = [entry for entry in there if self._matches(entries, entry, source)]
             if not ours:
@@ -192,7 +192,7 @@ class HostMounts:
                     f"{self._connection.address}.",
                     "Unmount it first.",
                 )
-            self._unmount(path, entries, force, remarks)
+            entries = self._unmount(path, entries, force, remarks)
         if there:
             remarks.append(f"{there[-1].source} is mounted at {path} now, and was left alone.")
         self._remove(made, remarks)
@@ -355,8 +355,10 @@ class HostMounts:
             f"Mounting {source.name} at {path} on {self._connection.address}",
         )
 
-    def _unmount(self, path: str, entries: Sequence[MountEntry], force: bool, remarks: list[str]) -> None:
-        """One entry of the table less; see :meth:`unmount`."""
+    def _unmount(
+        self, path: str, entries: Sequence[MountEntry], force: bool, remarks: list[str]
+    ) -> list[MountEntry]:
+        """One entry of the table less, see :meth:`unmount`; gives back the table."""
         before = len(mountinfo.at(entries, path))
         reasons: list[str] = []
         for rung in ((), ("-f",), ("-l",)) if force else ((),):
@@ -366,12 +368,13 @@ class HostMounts:
                 reason = _said(result, "umount") if result.exit_code else ""
             except CommandTimeout:
                 reason = f"no answer within {UNMOUNTING:.0f} s"
-            if len(mountinfo.at(table(self._connection), path)) < before:
+            left = table(self._connection)
+            if len(mountinfo.at(left, path)) < before:
                 if rung:
                     remarks.append(f"{path} was taken away by {words}, because of: {'; '.join(reasons)}.")
                 elif reason.startswith("no answer"):
                     remarks.append(f"umount of {path} did not end in time, but it is no longer mounted.")
-                return
+                return left
             reasons.append(f"{words}: {reason or 'it is still mounted'}")
         if not force and ("busy" in reasons[0] or "no answer" in reasons[0]):
             raise self._busy(path, entries, reasons[0])

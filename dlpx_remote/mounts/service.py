@@ -1,0 +1,428 @@
+"""Bringing a volume to the hosts that need it, and away again: :class:`Mounts`.
+
+Presented here, served, mounted there; taken away in the opposite order. Every step is in the ledger before it
+is taken, so that whatever process comes next can go on, or undo it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from dlpx_remote.errors import RemoteError
+from dlpx_remote.mounts.base import (
+    Export,
+    Exporter,
+    Hosts,
+    MountBusy,
+    Mounted,
+    MountRefused,
+    Owner,
+    Placement,
+    Reach,
+)
+from dlpx_remote.mounts.host import NFS_OPTIONS, HostMounts, Source
+from dlpx_remote.mounts.inside import make_within, missing_within, remove_within
+from dlpx_remote.mounts.paths import checked_mount_path, checked_shared_path, directory_within
+from dlpx_remote.mounts.presentation import Presentations
+from dlpx_remote.mounts.reaching import Reached, reached, source_name
+from dlpx_remote.mounts.records import MountRecord, export_name, mount_name, source_of
+from dlpx_remote.store.ledger import Entry, Kind, Ledger, State
+from dlpx_remote.transports.base import TransportError
+
+_LOG = logging.getLogger(__name__)
+
+
+class Mounts:
+    """See :class:`dlpx_remote.mounts.base.Mounting`. Safe for use from several threads and processes.
+
+    Args:
+        ledger: where every step is written down.
+        hosts: the environments.
+        presentations: of this engine.
+        local: for hosts that are this machine.
+        nfs: gives the NFS server of that kind; of the configured one where the kind is None.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        hosts: Hosts,
+        presentations: Presentations,
+        local: Exporter,
+        nfs: Callable[[str | None], Exporter],
+    ) -> None:
+        self._ledger = ledger
+        self._hosts = hosts
+        self._presentations = presentations
+        self._local = local
+        self._nfs = nfs
+
+    def attach(
+        self,
+        volume: str,
+        directory: Path,
+        placements: Sequence[Placement],
+        *,
+        owner: Owner | None,
+        root_squash: bool = True,
+        job: str | None = None,
+    ) -> list[Mounted]:
+        """See :meth:`dlpx_remote.mounts.base.Mounting.attach`."""
+        wanted = [self._checked(placement, directory) for placement in placements]
+        _check_distinct(wanted)
+        with self._locked(volume):
+            if self._presented_otherwise(volume, directory, owner):
+                self._clear(volume)
+            before = {entry.name for entry in self._mounts(volume)}
+            asked = {_name(placement) for placement in wanted}
+            for name in before - asked:
+                self._take_away(name, force=False)
+            self._drop_unused(volume, keep_presentation=True)
+            before &= asked
+            attaching = _Attaching(
+                self, volume, directory, owner=owner, root_squash=root_squash, job=job, placements=wanted
+            )
+            try:
+                return attaching.run()
+            except BaseException:
+                self._undo(volume, before)
+                raise
+
+    def detach(self, volume: str, *, force: bool = False, job: str | None = None) -> tuple[str, ...]:
+        """See :meth:`dlpx_remote.mounts.base.Mounting.detach`."""
+        _LOG.debug("detaching %s for %s", volume, job)
+        with self._locked(volume):
+            return tuple(self._clear(volume, force=force))
+
+    def attached(self, volume: str) -> list[Mounted]:
+        """See :meth:`dlpx_remote.mounts.base.Mounting.attached`."""
+        found = []
+        for entry in reversed(self._mounts(volume)):
+            record = MountRecord.of(entry.details)
+            shown = self.host(record.placement).shown(record.path, record.source)
+            if shown is not None:
+                options = ",".join(dict.fromkeys(f"{shown.options},{shown.super_options}".split(",")))
+                version = shown.value("vers") or "" if record.source.file_system == "nfs" else ""
+                found.append(Mounted(record.placement, record.source.name, options, version, record.remarks))
+        return found
+
+    def recover(self, running: Callable[[str], bool] | None = None) -> tuple[str, ...]:
+        """See :meth:`dlpx_remote.mounts.base.Mounting.recover`."""
+        remarks: list[str] = []
+        kinds = (Kind.PRESENTATION, Kind.EXPORT, Kind.MOUNT)
+        entries = [entry for kind in kinds for entry in self._ledger.entries(kind=kind)]
+        for volume in dict.fromkeys(entry.parent for entry in entries if entry.parent is not None):
+            mine = [entry for entry in entries if entry.parent == volume]
+            if running is not None and any(entry.job and running(entry.job) for entry in mine):
+                continue
+            try:
+                with self._locked(volume):
+                    remarks += self._recover(volume)
+            except RemoteError as error:
+                remarks.append(f"The mounts of {volume} could not be put in order: {error}")
+        return tuple(remarks)
+
+    # what the steps of attaching need
+
+    @property
+    def ledger(self) -> Ledger:
+        """Of the engine."""
+        return self._ledger
+
+    @property
+    def presentations(self) -> Presentations:
+        """Of the engine."""
+        return self._presentations
+
+    def exporter(self, kind: str | None) -> Exporter:
+        """Of a kind; the configured NFS server for None."""
+        return self._local if kind == "local" else self._nfs(kind)
+
+    def host(self, placement: Placement) -> HostMounts:
+        """The host of a placement, through its user."""
+        return HostMounts(
+            self._hosts.connection(placement.environment, placement.user),
+            self._hosts.privilege(placement.environment, placement.user),
+        )
+
+    def reached(self, placement: Placement) -> tuple[Reach, Reached]:
+        """How the host of a placement is reached."""
+        reach = self._hosts.reach(placement.environment)
+        return reach, reached(self._hosts.connection(placement.environment, placement.user), reach)
+
+    # checking
+
+    def _checked(self, placement: Placement, directory: Path) -> Placement:
+        reach = self._hosts.reach(placement.environment)
+        if reach.windows:
+            raise MountRefused(
+                f"{reach.name} is a Windows host; the engine mounts data sets by NFS on Unix hosts only.",
+                "Choose an environment on a Unix host.",
+            )
+        shared = checked_shared_path(placement.shared_path)
+        directory_within(directory, shared)
+        path = checked_mount_path(placement.mount_path)
+        return Placement(placement.environment, placement.user, path, shared or None)
+
+    # taking away
+
+    def _mounts(self, volume: str) -> list[Entry]:
+        """The mounts of a volume in the order in which they go: the inner before the outer."""
+        entries = self._ledger.entries(kind=Kind.MOUNT, parent=volume)[::-1]
+        return sorted(entries, key=lambda entry: -entry.details["path"].count("/"))
+
+    def _clear(self, volume: str, *, force: bool = False) -> list[str]:
+        remarks: list[str] = []
+        for entry in self._mounts(volume):
+            remarks += self._take_away(entry.name, force=force)
+        return remarks + self._drop_unused(volume)
+
+    def _presented_otherwise(self, volume: str, directory: Path, owner: Owner | None) -> bool:
+        entry = self._ledger.get(Kind.PRESENTATION, volume)
+        wanted = (str(directory), [owner.uid, owner.gid] if owner else None)
+        return entry is not None and (entry.details["directory"], entry.details["owner"]) != wanted
+
+    def _take_away(self, name: str, *, force: bool) -> list[str]:
+        entry = self._ledger.removing(Kind.MOUNT, name)
+        record = MountRecord.of(entry.details)
+        remarks: list[str] = []
+        try:
+            remarks += self.host(record.placement).unmount(
+                record.path, record.source, record.made, force=force
+            )
+        except MountBusy:
+            self._ledger.present(Kind.MOUNT, name)
+            raise
+        except TransportError as error:
+            if not force:
+                raise
+            where = error.host or record.placement.environment
+            remarks.append(f"{record.source.name} was left at {record.path} on {where}: {error.message}")
+        volume = self._presentations.path(entry.parent or "")
+        remove_within(volume, record.within)
+        self._ledger.gone(Kind.MOUNT, name)
+        return remarks
+
+    def _drop_unused(self, volume: str, *, keep_presentation: bool = False) -> list[str]:
+        """Withdraw the exports that no mount needs, and the presentation that no export needs."""
+        used = {entry.details["export"] for entry in self._mounts(volume)}
+        for entry in self._ledger.entries(kind=Kind.EXPORT, parent=volume):
+            if entry.name not in used:
+                self._ledger.removing(Kind.EXPORT, entry.name)
+                self.exporter(entry.details["kind"]).remove(entry.name)
+                self._ledger.gone(Kind.EXPORT, entry.name)
+        if used or keep_presentation or self._ledger.get(Kind.PRESENTATION, volume) is None:
+            return []
+        self._ledger.removing(Kind.PRESENTATION, volume)
+        remarks = self._presentations.withdraw(volume)
+        self._ledger.gone(Kind.PRESENTATION, volume)
+        return list(remarks)
+
+    def _undo(self, volume: str, keep: set[str]) -> None:
+        """Take away what a failed call made; what cannot be stays in the ledger, for the next call."""
+        try:
+            for entry in self._mounts(volume):
+                if entry.name not in keep:
+                    self._take_away(entry.name, force=False)
+            self._drop_unused(volume)
+        except Exception:
+            _LOG.warning("what a failed mount of %s left could not all be taken away", volume, exc_info=True)
+
+    def _recover(self, volume: str) -> list[str]:
+        remarks: list[str] = []
+        for entry in self._mounts(volume):
+            if entry.state is not State.PRESENT:
+                record = MountRecord.of(entry.details)
+                remarks += self._take_away(entry.name, force=False)
+                remarks.append(
+                    f"The mount of {volume} at {record.path} was "
+                    f"{'begun and is undone' if entry.state is State.INTENDED else 'to go and is gone'}."
+                )
+        remarks += self._drop_unused(volume)
+        presentation = self._ledger.get(Kind.PRESENTATION, volume)
+        if presentation is not None:
+            details = presentation.details
+            owner = Owner(*details["owner"]) if details["owner"] else None
+            self._presentations.present(
+                volume, Path(details["directory"]), owner, mapped=details.get("way") != "changed"
+            )
+            self._ledger.present(Kind.PRESENTATION, volume)
+        for entry in self._ledger.entries(kind=Kind.EXPORT, parent=volume):
+            details = entry.details
+            export = Export(
+                entry.name,
+                Path(details["directory"]),
+                tuple(details["clients"]),
+                details["root_squash"],
+            )
+            self.exporter(details["kind"]).add(export)
+            self._ledger.present(Kind.EXPORT, entry.name)
+        return remarks
+
+    @contextmanager
+    def _locked(self, volume: str) -> Iterator[None]:
+        """One call at a time for a volume, whichever process of this machine makes it."""
+        path = self._presentations.path(f".{volume}.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+class _Attaching:
+    """The steps of one call of :meth:`Mounts.attach`."""
+
+    def __init__(
+        self,
+        mounts: Mounts,
+        volume: str,
+        directory: Path,
+        *,
+        owner: Owner | None,
+        root_squash: bool,
+        job: str | None,
+        placements: Sequence[Placement],
+    ) -> None:
+        self._mounts = mounts
+        self._ledger = mounts.ledger
+        self._volume = volume
+        self._directory = directory
+        self._owner = owner
+        self._root_squash = root_squash
+        self._job = job
+        self._placements = placements
+        self._remarks: tuple[str, ...] = ()
+
+    def run(self) -> list[Mounted]:
+        """All of them; gives back what is mounted, in the order asked."""
+        ways = [(placement, *self._mounts.reached(placement)) for placement in self._placements]
+        if not ways:
+            return []
+        exporters = {way.here: self._mounts.exporter("local" if way.here else None) for _, _, way in ways}
+        self._present(list(exporters.values()))
+        done = {}
+        # the outer before the inner, else as asked
+        for placement, reach, way in sorted(ways, key=lambda each: each[0].mount_path.count("/")):
+            done[placement] = self._mount(placement, reach, way, exporters[way.here])
+        return [done[placement] for placement in self._placements]
+
+    def _present(self, exporters: Sequence[Exporter]) -> None:
+        details = {
+            "directory": str(self._directory),
+            "owner": [self._owner.uid, self._owner.gid] if self._owner else None,
+        }
+        self._ledger.intend(
+            Kind.PRESENTATION, self._volume, parent=self._volume, details=details, job=self._job
+        )
+        presented = self._mounts.presentations.present(
+            self._volume,
+            self._directory,
+            self._owner,
+            mapped=all(exporter.maps_owners(self._directory) for exporter in exporters),
+        )
+        self._remarks = presented.remarks
+        self._ledger.present(Kind.PRESENTATION, self._volume, {"way": presented.way})
+
+    def _mount(self, placement: Placement, reach: Reach, way: Reached, exporter: Exporter) -> Mounted:
+        host = self._mounts.host(placement)
+        outer = self._outer(placement)
+        source = self._serve(placement, reach, way, exporter)
+        name = export_name(self._volume, placement.environment, placement.shared_path or "")
+        record = MountRecord(placement, name, placement.mount_path, source)
+        if outer is not None:
+            record = self._with_mount_point(record, outer, reach)
+        state = host.look(placement.mount_path, source, hides=outer is not None)
+        record = self._intend(replace(record, path=state.path, made=state.missing), reach)
+        mounted = host.mount(placement.mount_path, source, hides=outer is not None, state=state)
+        remarks = (*self._remarks, *mounted.remarks)
+        self._ledger.present(Kind.MOUNT, _name(placement), {"remarks": list(remarks)})
+        return Mounted(placement, source.name, mounted.options, mounted.version, remarks)
+
+    def _with_mount_point(self, record: MountRecord, outer: Placement, reach: Reach) -> MountRecord:
+        """In another mount, a directory to mount on has to be in the volume; the host may not make it."""
+        inside = record.placement.mount_path[len(outer.mount_path) + 1 :]
+        path = "/".join(part for part in (outer.shared_path or "", inside) if part)
+        presented = self._mounts.presentations.path(self._volume)
+        missing = missing_within(presented, path)
+        if missing:
+            record = self._intend(replace(record, within=missing), reach)
+            make_within(presented, missing)
+        return record
+
+    def _intend(self, record: MountRecord, reach: Reach) -> MountRecord:
+        """Into the ledger, with what an earlier call made for the same mount."""
+        name = _name(record.placement)
+        former = self._ledger.get(Kind.MOUNT, name)
+        if former is not None and former.parent != self._volume:
+            raise MountRefused(
+                f"{record.placement.mount_path} on {reach.name} is taken by {former.parent}.",
+                "Choose another mount path.",
+            )
+        if former is not None:
+            known = MountRecord.of(former.details)
+            record = replace(
+                record, made=_union(known.made, record.made), within=_union(known.within, record.within)
+            )
+        self._ledger.intend(Kind.MOUNT, name, parent=self._volume, details=record.details(), job=self._job)
+        return record
+
+    def _serve(self, placement: Placement, reach: Reach, way: Reached, exporter: Exporter) -> Source:
+        shared = placement.shared_path or ""
+        presented = self._mounts.presentations.path(self._volume)
+        export = Export(
+            export_name(self._volume, placement.environment, shared),
+            directory_within(presented, shared),
+            way.clients,
+            self._root_squash,
+        )
+        details = {
+            "kind": exporter.kind,
+            "directory": str(export.directory),
+            "clients": list(export.clients),
+            "root_squash": export.root_squash,
+        }
+        self._ledger.intend(Kind.EXPORT, export.name, parent=self._volume, details=details, job=self._job)
+        served = exporter.add(export)
+        self._ledger.present(Kind.EXPORT, export.name)
+        if served.file_system == "bind":
+            return source_of(served, served.path, ("rw",))
+        return source_of(served, source_name(way.server, served.path), reach.options or NFS_OPTIONS)
+
+    def _outer(self, placement: Placement) -> Placement | None:
+        """The innermost other placement of this call in which this one lies."""
+        outer = [
+            other
+            for other in self._placements
+            if other.environment == placement.environment
+            and placement.mount_path.startswith(f"{other.mount_path}/")
+        ]
+        return max(outer, key=lambda other: len(other.mount_path), default=None)
+
+
+def _name(placement: Placement) -> str:
+    return mount_name(placement.environment, placement.mount_path)
+
+
+def _check_distinct(placements: Sequence[Placement]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for placement in placements:
+        place = (placement.environment, placement.mount_path)
+        if place in seen:
+            raise MountRefused(
+                f"The mount specification names {placement.mount_path} twice.", "Name every mount path once."
+            )
+        seen.add(place)
+
+
+def _union(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    """Both without doubles, the outer directories first."""
+    return tuple(sorted({*first, *second}, key=lambda path: (path.count("/"), path)))
