@@ -13,7 +13,12 @@ from hypothesis import settings
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
-pytest_plugins = ["tests.secret_scan", "tests.postgresql", "tests.hosts.faults.options"]
+pytest_plugins = [
+    "tests.secret_scan",
+    "tests.engine_fixtures",
+    "tests.postgresql",
+    "tests.hosts.faults.options",
+]
 
 
 @pytest.fixture(autouse=True)

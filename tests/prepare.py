@@ -29,14 +29,24 @@ PACKAGES = {
     "mkfs.btrfs": "btrfs-progs",
     "mkfs.xfs": "xfsprogs",
     "losetup": "mount",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "debootstrap": "debootstrap",
+    "mkfs.ext4": "e2fsprogs",
+    "ganesha.nfsd": "nfs-ganesha",
+    "libfsalvfs.so": "nfs-ganesha-vfs",
+    "dbus-daemon": "dbus",
+    "nfs-ls": "libnfs-utils",
+    "setfacl": "acl",
+    "setfattr": "attr",
 }
-"""Debian package by program that a test runs on this machine."""
+"""Debian package by program (or plug-in of one) that a test runs on this machine."""
 
-OWN_ENGINE = {"dockerd": "docker.io", "debootstrap": "debootstrap", "ip": "iproute2"}
+OWN_ENGINE = {"dockerd": "docker.io", "ip": "iproute2"}
 """What is needed besides where no Docker engine answers, or none that has or can pull an image."""
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 _POSTGRESQL = Path("/usr/lib/postgresql")  # one directory a version, none on the PATH
+_PLUGINS = Path("/usr/lib")  # of programs, in <machine type>/<program>
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -60,6 +70,8 @@ def main() -> int:
 
 
 def _found(program: str) -> bool:
+    if program.endswith(".so"):
+        return any(_PLUGINS.glob(f"*/*/{program}"))
     places = [os.environ.get("PATH", ""), _SYSTEM_PATH, *map(str, _POSTGRESQL.glob("*/bin"))]
     return shutil.which(program, path=":".join(places)) is not None
 

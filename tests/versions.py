@@ -32,6 +32,9 @@ _IN_WHEEL = (
     "dlpx_remote/_share/containers/ssh/build.py",
     "dlpx_remote/_share/containers/ssh/Dockerfile",
     "dlpx_remote/_share/containers/ssh/files/start",
+    "dlpx_remote/_share/containers/nfs-vm/vm.py",
+    "dlpx_remote/_share/containers/nfs-vm/build.py",
+    "dlpx_remote/_share/containers/nfs-vm/files/start",
 )
 _NOT_COPIED = {"dlpx_remote", "sdk", "dist", "build"}
 """Of the checkout's first level: the two packages, since the wheel must be what is imported, and products."""

@@ -166,20 +166,8 @@ def _pull(image: str, log: Log) -> str | None:
 def _debootstrap(log: Log) -> None:
     with tempfile.TemporaryDirectory(prefix="dlpx-remote-base-") as directory:
         root = Path(directory) / "root"
-        # In a mount namespace of its own, whatever it mounts below the directory is gone when it ends.
-        command = [
-            "unshare",
-            "--mount",
-            "debootstrap",
-            "--variant=minbase",
-            "bookworm",
-            str(root),
-            *_mirror(),
-        ]
-        _follow(command, log, "debootstrap", shown=("I: Retrieving InRelease", "I: Base"))
+        base_system(root, log)
         log("Importing the base system …")
-        for leftover in [*root.glob("var/cache/apt/archives/*.deb"), *root.glob("var/lib/apt/lists/*_*")]:
-            leftover.unlink()
         with subprocess.Popen(
             ["tar", "--create", "--directory", str(root), "."], stdout=subprocess.PIPE
         ) as archive:
@@ -192,6 +180,23 @@ def _debootstrap(log: Log) -> None:
             )
         if done.returncode or archive.returncode:
             raise ImageError(f"The base system could not be imported: {_last_line(done.stderr)}")
+
+
+def base_system(root: Path, log: Log = print_progress) -> None:
+    """Make a tree with Debian's smallest system, from the mirror that this machine's apt uses.
+
+    Args:
+        root: a directory that does not exist yet.
+        log: takes lines of progress.
+
+    Raises:
+        ImageError: debootstrap failed; it needs root.
+    """
+    # In a mount namespace of its own, whatever it mounts below the directory is gone when it ends.
+    command = ["unshare", "--mount", "debootstrap", "--variant=minbase", "bookworm", str(root), *_mirror()]
+    follow(command, log, "debootstrap", shown=("I: Retrieving InRelease", "I: Base"))
+    for leftover in [*root.glob("var/cache/apt/archives/*.deb"), *root.glob("var/lib/apt/lists/*_*")]:
+        leftover.unlink()
 
 
 def _mirror() -> list[str]:
@@ -225,7 +230,7 @@ def _build(folder: Path, base: str, name: str, log: Log) -> None:
         if variable in os.environ:
             command += ["--build-arg", variable]
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
-    _follow(
+    follow(
         [*command, str(folder)],
         log,
         "docker build",
@@ -234,10 +239,14 @@ def _build(folder: Path, base: str, name: str, log: Log) -> None:
     )
 
 
-def _follow(
+def follow(
     command: list[str], log: Log, title: str, *, shown: tuple[str, ...], env: Mapping[str, str] | None = None
 ) -> None:
-    """Run a long command; pass on the lines that begin with one of ``shown``, on failure the last ones."""
+    """Run a long command; pass on the lines that begin with one of ``shown``.
+
+    Raises:
+        ImageError: it failed; the text has its last lines.
+    """
     lines: list[str] = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=env

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from containers.ssh import build
-from dlpx_remote.engine import Engine
 from tests.hosts.docker_engine import DockerEngine, docker_engine
 from tests.hosts.ssh_host import SshHost, ssh_host
 
@@ -105,22 +104,3 @@ def _tests_of(request: pytest.FixtureRequest) -> list[pytest.Function]:
         for item in request.session.items
         if isinstance(item, pytest.Function) and (item is node or node in item.iter_parents())
     ]
-
-
-@pytest.fixture
-def clean_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without keys, agent, ``known_hosts`` or ``ssh_config`` for the engine's side of a connection."""
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    return home
-
-
-@pytest.fixture
-def engine(tmp_path: Path, clean_home: Path) -> Iterator[Engine]:
-    """An engine with a state of its own. What it made on a host is taken away at the end."""
-    with Engine(tmp_path / "state") as engine:
-        yield engine
-        for environment in engine.environments():
-            engine.remove_environment(environment.name)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from containers.ssh import build
 from dlpx_remote.environments.model import Authentication, EnvironmentSpec, SecretReference
@@ -28,12 +28,11 @@ _WATCHED = "/home /root /tmp /var/tmp /dev/shm /etc /srv /opt /mnt /usr/local"
 _PATIENCE = 5.0
 
 
-@dataclass(frozen=True, eq=False)
-class SshHost:
-    """A running test host.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoginHost:
+    """A running test host that users log in to.
 
     Attributes:
-        container: its id.
         address, port: where sshd answers.
         fingerprint: ``SHA256:…`` of its Ed25519 host key.
         host_key: the host key as in ``known_hosts``, without the name.
@@ -45,7 +44,6 @@ class SshHost:
         password_files: a file with the password, by user.
     """
 
-    container: str
     address: str
     port: int
     fingerprint: str
@@ -84,7 +82,44 @@ class SshHost:
         return Authentication(key=str(self.key))
 
     def root(self, script: str) -> str:
-        """Run a bash script as root in the container, not over SSH; its stdout. Raises when it fails."""
+        """Run a bash script as root on the host, not over SSH; its stdout. Raises when it fails."""
+        raise NotImplementedError
+
+    def contents(self) -> frozenset[str]:
+        """Processes of login users, and the files where one could leave something."""
+        return frozenset(self.root(self.listing).splitlines())
+
+    @property
+    def listing(self) -> str:
+        """The script that lists :meth:`contents`."""
+        users = "|".join(self.users)
+        return (
+            # The databases write into their own directories whenever they like.
+            f"find {_WATCHED} -xdev ! -user postgres -printf 'file %p\\n'\n"
+            # A session that is just ending is not left behind, and sshd's own child belongs to sshd.
+            f'ps -eo user:32=,args= | awk \'$1 ~ /^({users})$/ && $2 != "sshd:" {{print "process", $0}}\'\n'
+        )
+
+    def left_behind(self, before: frozenset[str]) -> list[str]:
+        """What is there now and was not ``before``; waits a moment for processes that are ending."""
+        deadline = time.monotonic() + _PATIENCE
+        while (extra := self.contents() - before) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return sorted(extra)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SshHost(LoginHost):
+    """A test host in a container.
+
+    Attributes:
+        container: its id.
+    """
+
+    container: str
+
+    def root(self, script: str) -> str:
+        """See :meth:`LoginHost.root`."""
         done = subprocess.run(
             ["docker", "exec", "--interactive", self.container, "bash", "-s"],
             input=f"set -e\n{script}\n",
@@ -96,25 +131,6 @@ class SshHost:
         if done.returncode:
             raise AssertionError(f"exit {done.returncode} from {script!r}: {done.stderr}")
         return done.stdout
-
-    def contents(self) -> frozenset[str]:
-        """Processes of login users, and the files where one could leave something."""
-        users = "|".join(self.users)
-        return frozenset(
-            self.root(
-                # The databases write into their own directories whenever they like.
-                f"find {_WATCHED} -xdev ! -user postgres -printf 'file %p\\n'\n"
-                # A session that is just ending is not left behind, and sshd's own child belongs to sshd.
-                f'ps -eo user:32=,args= | awk \'$1 ~ /^({users})$/ && $2 != "sshd:" {{print "process", $0}}\''
-            ).splitlines()
-        )
-
-    def left_behind(self, before: frozenset[str]) -> list[str]:
-        """What is there now and was not ``before``; waits a moment for processes that are ending."""
-        deadline = time.monotonic() + _PATIENCE
-        while (extra := self.contents() - before) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return sorted(extra)
 
 
 @contextmanager
@@ -147,26 +163,54 @@ def ssh_host(
         )
     with container:
         identifier = container.get_container_id()
-        passwords = {user: secret(f"password of {user}") for user in PASSWORD_USERS}
-        passphrase = secret("passphrase of a key")
-        key, encrypted_key = _make_keys(directory, passphrase)
-        build.admit(identifier, passwords, dict.fromkeys(KEY_USERS, _public(key)))
-        host_key = build.host_key(identifier)
+        ways_in = WaysIn.make(directory)
+        build.admit(identifier, ways_in.passwords, ways_in.keys)
         yield SshHost(
+            **ways_in.of_host(build.host_key(identifier)),
             container=identifier,
             address="127.0.0.1",
             port=int(container.get_exposed_port(22)),
-            fingerprint=_fingerprint(host_key),
-            host_key=host_key,
-            key=key,
-            encrypted_key=encrypted_key,
-            passphrase=passphrase,
-            passphrase_file=_write(directory / "passphrase", passphrase),
-            passwords=passwords,
-            password_files={
+        )
+
+
+@dataclass(frozen=True)
+class WaysIn:
+    """Fresh passwords and keys for the users of a host.
+
+    Attributes:
+        passwords: by user.
+        keys: public key by user.
+    """
+
+    passwords: Mapping[str, str] = field(repr=False)
+    keys: Mapping[str, str]
+    _files: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def make(cls, directory: Path) -> Self:
+        """Make them; their files go to the empty ``directory``."""
+        passwords = {user: secret(f"password of {user}") for user in PASSWORD_USERS}
+        passphrase = secret("passphrase of a key")
+        key, encrypted_key = _make_keys(directory, passphrase)
+        files = {
+            "key": key,
+            "encrypted_key": encrypted_key,
+            "passphrase": passphrase,
+            "passphrase_file": _write(directory / "passphrase", passphrase),
+            "password_files": {
                 user: _write(directory / f"password-{user}", password) for user, password in passwords.items()
             },
-        )
+        }
+        return cls(passwords, dict.fromkeys(KEY_USERS, _public(key)), files)
+
+    def of_host(self, host_key: str) -> dict[str, Any]:
+        """What a :class:`LoginHost` knows of them and of its host key."""
+        return {
+            **self._files,
+            "passwords": self.passwords,
+            "host_key": host_key,
+            "fingerprint": _fingerprint(host_key),
+        }
 
 
 def _make_keys(directory: Path, passphrase: str) -> tuple[Path, Path]:
