@@ -36,10 +36,8 @@ from dlpx_remote.jobs.model import Workflow
 from dlpx_remote.logfile import EngineLog
 from dlpx_remote.operations.dispatcher import Dispatcher
 from dlpx_remote.operations.library import LibraryCalls
-from dlpx_remote.plugins.package import Package, PackageUnusable
 from dlpx_remote.plugins.plugin import load_plugin
 from dlpx_remote.plugins.problems import PluginInvalid, Problem
-from dlpx_remote.plugins.stubs import StubsNotWritten
 from dlpx_remote.plugins.worker import Workers
 from dlpx_remote.store import Store
 from dlpx_remote.transports.base import (
@@ -61,7 +59,7 @@ from dlpx_remote.workflows.discovery import Candidate, Discovery, OnEvent
 from dlpx_remote.workflows.inventory import Inventory
 from dlpx_remote.workflows.manual import manual_source_config
 from dlpx_remote.workflows.once import look_once
-from dlpx_remote.workflows.plugins import Plugins, build, check, stubs
+from dlpx_remote.workflows.plugins import Plugins, check
 from dlpx_remote.workflows.report import (
     Change,
     DiscoveredObject,
@@ -103,8 +101,6 @@ __all__ = [
     "OperationState",
     "OutcomeUnknown",
     "OutputLost",
-    "Package",
-    "PackageUnusable",
     "PluginCheck",
     "PluginDetails",
     "PluginDiscovery",
@@ -118,18 +114,15 @@ __all__ = [
     "ShellUnavailable",
     "StageFigures",
     "StepOutcome",
-    "StubsNotWritten",
     "TestStep",
     "Trace",
     "TraceEvent",
     "Warn",
     "WindowsAccess",
-    "build_plugin",
     "check_plugin",
     "discover_once",
     "parse_address",
     "parse_secret_reference",
-    "write_plugin_stubs",
 ]
 
 Prompt = Callable[[str], str]
@@ -173,7 +166,7 @@ class Engine:
         except RemoteError:
             self._store.close()
             raise
-        self._warn = _warning(on_warning)
+        self._warn = warn_through(on_warning)
         self._idle = idle
         self._registry = Registry(self._store)
         self._inventory = Inventory(self._store)
@@ -331,7 +324,7 @@ class Engine:
         """Check a plugin and keep a copy of it; the same build again changes nothing.
 
         Args:
-            path: its directory, or the file that :func:`build_plugin` made of it.
+            path: its directory, or the file that ``plugin build`` made of it.
 
         Raises:
             PackageUnusable: the file is no packaged plugin.
@@ -452,32 +445,6 @@ def check_plugin(path: Path) -> PluginCheck:
     return check(path)
 
 
-def build_plugin(directory: Path, target: Path | None = None) -> Package:
-    """Check a plugin and make one file of it that :meth:`Engine.add_plugin` takes; needs no state.
-
-    The same files give the same bytes, wherever and whenever.
-
-    Args:
-        directory: the plugin's.
-        target: the file to write, or a directory for it; None is the current directory.
-
-    Raises:
-        PluginInvalid: it has errors; ``.problems`` lists all of them.
-        PackageUnusable: the file cannot be written.
-    """
-    return build(directory, target)
-
-
-def write_plugin_stubs(directory: Path) -> tuple[Path, ...]:
-    """Write type stubs for the plugin's definitions beside its code; returns the files written.
-
-    Raises:
-        PluginInvalid: its configuration or schema has errors.
-        StubsNotWritten: the directory cannot be written.
-    """
-    return stubs(directory)
-
-
 def discover_once(
     plugins: Sequence[Path],
     hosts: Sequence[EnvironmentSpec],
@@ -492,8 +459,8 @@ def discover_once(
     return look_once(
         plugins,
         hosts,
-        Secrets(prompt, _warning(on_warning)),
-        on_warning=_warning(on_warning),
+        Secrets(prompt, warn_through(on_warning)),
+        on_warning=warn_through(on_warning),
         parallel=parallel,
         on_event=on_event,
         trace=trace,
@@ -506,7 +473,8 @@ def default_state() -> Path:
     return Path(named) if named else Path(platformdirs.user_data_dir("dlpx-remote"))
 
 
-def _warning(on_warning: Warn | None) -> Warn:
+def warn_through(on_warning: Warn | None) -> Warn:
+    """What takes a warning: ``on_warning`` and the log, or the log alone."""
     if on_warning is None:
         return _LOG.warning
 

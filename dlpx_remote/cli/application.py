@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dlpx_remote.cli import demo, discovery, environments, jobs, plugins, scripts, source_configs
+from dlpx_remote.cli import demo, discovery, environments, jobs, plugins, scripts, source_configs, trying
 from dlpx_remote.cli.exits import Exit, report_defect, report_error
 from dlpx_remote.cli.output import ReaderGone, say
 from dlpx_remote.cli.session import Settings, figures, logs, settings
@@ -27,6 +27,7 @@ application = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 application.add_typer(environments.commands, name="env")
+plugins.commands.command("run")(trying.run_operation)
 application.add_typer(plugins.commands, name="plugin")
 application.command("discover")(discovery.discover)
 application.add_typer(source_configs.commands, name="source-config")

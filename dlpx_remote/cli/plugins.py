@@ -27,6 +27,40 @@ PluginPath = Annotated[
 ]
 
 
+@commands.command("init")
+def init(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The directory to make.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="As people see it; the directory's name unless given.")
+    ] = None,
+    staged: Annotated[
+        bool, typer.Option("--staged", help="Data comes by way of a staging host, not by a copy.")
+    ] = False,
+    windows: Annotated[bool, typer.Option("--windows", help="For Windows hosts.")] = False,
+) -> None:
+    """Write a new plugin that passes its check, runs at once and has tests of its own.
+
+    \b
+    Example:
+      dlpx-remote plugin init ./my-plugin
+      dlpx-remote plugin init ./my-database --staged --name 'My database'
+    """
+    from dlpx_remote.authoring import NewPlugin, write_new_plugin
+
+    del context
+    new = NewPlugin(
+        name if name is not None else path.resolve().name.replace("-", " "),
+        "STAGED" if staged else "DIRECT",
+        "WINDOWS" if windows else "UNIX",
+    )
+    for file in write_new_plugin(new, path):
+        say(f"Wrote {file}")
+    where = " --os windows --host USER@HOST" if windows else ""
+    say(f"Try it: dlpx-remote plugin run {path} discovery.repository{where}")
+    say(f"Test it: (cd {path} && pytest)")
+
+
 @commands.command("check")
 def check(context: typer.Context, path: PluginPath, output: OutputOption = Output.TABLE) -> None:
     """Report everything wrong with a plugin at once. Exit code 1 when there is an error.
@@ -98,7 +132,8 @@ def build(
       dlpx-remote plugin build ./my-plugin
       dlpx-remote plugin build ./my-plugin --file dist/
     """
-    from dlpx_remote.engine import PluginInvalid, build_plugin
+    from dlpx_remote.authoring import build_plugin
+    from dlpx_remote.engine import PluginInvalid
 
     del context
     try:
@@ -121,7 +156,8 @@ def stubs(context: typer.Context, path: PluginDirectory, output: OutputOption = 
       dlpx-remote plugin stubs ./my-plugin
       MYPYPATH=my-plugin/src mypy my-plugin/src
     """
-    from dlpx_remote.engine import PluginInvalid, write_plugin_stubs
+    from dlpx_remote.authoring import write_plugin_stubs
+    from dlpx_remote.engine import PluginInvalid
 
     del context
     try:

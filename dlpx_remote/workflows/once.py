@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlpx_remote.environments.connections import Connections
@@ -57,6 +58,53 @@ def look_once(
         raise InvalidRequest("There is no host to discover on.", "Name one with --host user@address.")
     loaded = [load_plugin(directory) for directory in plugins]
     candidates = [Candidate(plugin.config.name, plugin) for plugin in loaded]
+    with without_state(hosts, secrets, on_warning=on_warning, trace=trace) as look:
+        discovery = Discovery(
+            look.connections,
+            lambda plugin, job: Dispatcher(look.workers, plugin, LibraryCalls(look.connections), job=job),
+            look.kept,
+            parallel=parallel,
+            on_event=on_event,
+        )
+        return discovery.run(look.environments, candidates)
+
+
+@dataclass(frozen=True)
+class StatelessLook:
+    """What plugins need to be run against hosts that no state knows.
+
+    Attributes:
+        environments: one a host, in order.
+        connections: to them.
+        workers: for plugins' code.
+        kept: what was made on the hosts, all of it removed at the end.
+    """
+
+    environments: list[Environment]
+    connections: Connections
+    workers: Workers
+    kept: Forgotten
+
+
+@contextmanager
+def without_state(
+    hosts: Sequence[EnvironmentSpec],
+    secrets: Secrets,
+    *,
+    on_warning: Callable[[str], None],
+    trace: Trace | None = None,
+) -> Iterator[StatelessLook]:
+    """Connections and workers for a while; at the end nothing of them is left, on the hosts neither.
+
+    Args:
+        hosts: those that can be reached.
+        secrets: where passwords and the like come from.
+        on_warning: told what could not be removed, and what else a person ought to read.
+        trace: told of every stage of connections and commands.
+
+    Raises:
+        InvalidRequest: a host cannot be as it was given.
+    """
     environments = {
         environment.reference: environment
         for environment in (unstored(spec, number) for number, spec in enumerate(distinct(hosts), start=1))
@@ -77,15 +125,8 @@ def look_once(
             network=OnceNetwork(Deadlines(), trace),
         )
         kept = Forgotten()
-        discovery = Discovery(
-            connections,
-            lambda plugin, job: Dispatcher(workers, plugin, LibraryCalls(connections), job=job),
-            kept,
-            parallel=parallel,
-            on_event=on_event,
-        )
         try:
-            return discovery.run(list(environments.values()), candidates)
+            yield StatelessLook(list(environments.values()), connections, workers, kept)
         except BaseException:
             workers.close()  # threads that wait for a plugin give up at once
             raise

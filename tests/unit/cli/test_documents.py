@@ -38,7 +38,7 @@ def _command_lines() -> list[tuple[str, list[str]]]:
 def write_documented_plugin(directory: Path) -> Path:
     """The three files of the documentation's example, as a reader would write them."""
     (directory / "src").mkdir(parents=True)
-    blocks = dict(_blocks(ROOT / "docs" / "writing-a-plugin.md"))
+    blocks = dict(reversed(_blocks(ROOT / "docs" / "writing-a-plugin.md")))  # the first of each language
     (directory / "plugin_config.yml").write_text(blocks["yaml"])
     (directory / "schema.json").write_text(blocks["json"])
     (directory / "src" / "sqlite_plugin.py").write_text(blocks["python"])

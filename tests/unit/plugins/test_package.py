@@ -56,7 +56,7 @@ def test_it_holds_what_the_engine_would_copy_and_nothing_else(plugin: Plugin, tm
 
 
 def test_a_directory_that_is_not_there_is_said_and_nothing_is_left(plugin: Plugin, tmp_path: Path) -> None:
-    with pytest.raises(PackageUnusable, match="could not be written to .*No such file") as caught:
+    with pytest.raises(PackageUnusable, match=r"could not be written to .*No such file") as caught:
         build_package(plugin, tmp_path / "missing" / "one.zip")
 
     assert "--file" in caught.value.action

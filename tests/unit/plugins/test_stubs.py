@@ -126,7 +126,7 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     plugin = load_plugin(write_plugin(tmp_path / "kettle"))
     (plugin.config.source_directory / "generated").write_text("in the way")
 
-    with pytest.raises(StubsNotWritten, match="could not be written to .*generated"):
+    with pytest.raises(StubsNotWritten, match=r"could not be written to .*generated"):
         write_stubs(plugin)
 
 

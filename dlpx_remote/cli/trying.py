@@ -1,0 +1,257 @@
+"""``dlpx-remote plugin run``: one operation of a plugin's directory against a host, for its author."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dlpx_remote.cli.exits import Exit
+from dlpx_remote.cli.options import (
+    AgentOption,
+    CaFileOption,
+    CertificateOption,
+    FingerprintOption,
+    HostKey,
+    HostKeyOption,
+    JumpOption,
+    KeyOption,
+    LoginOption,
+    OperatingSystem,
+    OutputOption,
+    PassphraseOption,
+    PasswordOption,
+    SchemeOption,
+    SystemOption,
+    UnencryptedOption,
+    authentication,
+    specification,
+    windows_access,
+)
+from dlpx_remote.cli.output import Output, as_json, complain, say, warn
+from dlpx_remote.cli.session import ask_secret, settings
+from dlpx_remote.errors import InvalidRequest, RemoteError
+
+if TYPE_CHECKING:
+    from dlpx_remote.authoring import SeenCall, TriedOperation
+    from dlpx_remote.engine import EnvironmentSpec
+
+_LOOK_AGAIN = 0.3
+
+
+def run_operation(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The directory that holds plugin_config.yml.")],
+    operation: Annotated[str, typer.Argument(metavar="OPERATION", help="For example discovery.repository.")],
+    *,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", metavar="USER@HOST:PORT", help="Where; a throw-away host unless given."),
+    ] = None,
+    arguments: Annotated[
+        Path | None,
+        typer.Option(
+            "--arguments",
+            metavar="FILE",
+            help="YAML or JSON with the operation's arguments by name. What is left out is filled in: the "
+            "connection, and the repository and source config if just one is discovered.",
+        ),
+    ] = None,
+    data_set: Annotated[
+        Path | None,
+        typer.Option("--data-set", metavar="DIR", help="Directory here that libs.run_sync copies into."),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Run it again whenever a file of the plugin changes.")
+    ] = False,
+    key: KeyOption = None,
+    agent: AgentOption = False,
+    password_from: PasswordOption = None,
+    passphrase_from: PassphraseOption = None,
+    jump: JumpOption = None,
+    system: SystemOption = OperatingSystem.UNIX,
+    host_key: HostKeyOption = HostKey.STRICT,
+    fingerprint: FingerprintOption = None,
+    scheme: SchemeOption = None,
+    login: LoginOption = None,
+    ca_file: CaFileOption = None,
+    certificate: CertificateOption = None,
+    unencrypted: UnencryptedOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run one operation of a plugin: what went in, what ran on the host and how long, what came out.
+
+    Exit code 1 when the operation failed. Nothing is stored.
+
+    \b
+    Example:
+      dlpx-remote plugin run ./my-plugin discovery.repository
+      dlpx-remote plugin run ./my-plugin discovery.source_config --host oracle@db1 --watch
+      dlpx-remote plugin run ./my-plugin virtual.configure --arguments configure.yml
+    """
+    spec = None
+    if host is not None:
+        spec = specification(
+            None,
+            host,
+            user=None,
+            port=None,
+            login=authentication(
+                agent=agent,
+                key=key,
+                passphrase_from=passphrase_from,
+                password_from=password_from,
+                certificate=certificate,
+            ),
+            jump=jump,
+            system=system,
+            host_key=host_key,
+            fingerprint=fingerprint,
+            directory=None,
+            windows=windows_access(
+                system=system, scheme=scheme, login=login, ca_file=ca_file, unencrypted=unencrypted
+            ),
+        )
+    with _host(spec) as there:
+
+        def once() -> bool:
+            from dlpx_remote.authoring import try_plugin_operation
+
+            tried = try_plugin_operation(
+                path,
+                operation,
+                there,
+                _read_arguments(arguments),
+                data_set=data_set,
+                prompt=ask_secret,
+                on_warning=warn,
+                trace=settings(context).figures,
+            )
+            if output is Output.JSON:
+                as_json(tried)
+            else:
+                _print(tried)
+            return tried.failure is None
+
+        passed = _watched(once, path, arguments) if watch else once()
+    if not passed:
+        raise typer.Exit(Exit.PART_FAILED)
+
+
+@contextmanager
+def _host(spec: EnvironmentSpec | None) -> Iterator[EnvironmentSpec]:
+    if spec is not None:
+        yield spec
+        return
+    from dlpx_remote.demo.single import throw_away_host
+
+    with throw_away_host() as made:
+        yield made
+
+
+def _watched(once: Callable[[], bool], path: Path, arguments: Path | None) -> bool:
+    """Run it after every change until interrupted; a fault of the author's is said, and it goes on."""
+    while True:
+        try:
+            once()
+        except RemoteError as error:
+            complain(str(error))
+        _wait_for_change(path, arguments)
+        say()
+
+
+def _print(tried: TriedOperation) -> None:
+    say(f"{tried.operation} of {tried.plugin} on {tried.host}")
+    for name, value in tried.arguments.items():
+        say(f"  {name} = {_shown(value)}")
+    for number, call in enumerate(tried.calls, 1):
+        _print_call(number, call, "" if call.operation == tried.operation else f", for {call.operation}")
+    for line in tried.log:
+        say(f"  | {line}")
+    if tried.failure is not None:
+        say(f"failed after {tried.seconds:.3f} s: {tried.failure.message}")
+        for more in (tried.failure.action, tried.failure.output):
+            if more:
+                say(_indented(more, "  "))
+    elif not tried.implemented:
+        say(f"The plugin has no {tried.operation}; the engine goes on without it.")
+    else:
+        say(f"returned after {tried.seconds:.3f} s: {_shown(tried.result)}")
+
+
+def _print_call(number: int, call: SeenCall, note: str) -> None:
+    how = call.failure or ("done" if call.exit_code is None else f"exit code {call.exit_code}")
+    names = f" with {', '.join(call.variables)}" if call.variables else ""
+    say(f"  {number}. libs.{call.function}{names}{note}: {how}, {call.seconds * 1000:.1f} ms")
+    for mark, text in (("$ ", call.script), ("", call.stdout), ("! ", call.stderr)):
+        if text.strip():
+            say(_indented(text.strip("\n"), f"       {mark}"))
+
+
+def _indented(text: str, by: str) -> str:
+    return "\n".join(f"{by}{line}" for line in text.splitlines())
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(_without_connections(value), indent=2, ensure_ascii=False).replace("\n", "\n  ")
+
+
+def _without_connections(value: Any) -> Any:
+    """A value with every connection and environment in it as one word; their parts are always the same."""
+    if isinstance(value, list):
+        return [_without_connections(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"environment", "user"}:
+        return f"{value['user']['name']} on {value['environment']['name']}"
+    if value.keys() == {"name", "reference", "host"}:
+        return value["name"]
+    return {name: _without_connections(one) for name, one in value.items()}
+
+
+def _read_arguments(file: Path | None) -> Mapping[str, Any]:
+    if file is None:
+        return {}
+    import yaml
+
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidRequest(
+            f"The arguments in {file} cannot be read: {error.strerror}.", "Give --arguments a readable file."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The arguments in {file} are neither YAML nor JSON: {error}.") from None
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise InvalidRequest(
+            f"The arguments in {file} must be an object with the operation's argument names.",
+            "For example: repository: {name: …}",
+        )
+    return found
+
+
+def _wait_for_change(path: Path, arguments: Path | None) -> None:
+    """Return when a file of the plugin, or the one with the arguments, is new, gone or different."""
+    before = _state(path, arguments)
+    say("Waiting for a change; Ctrl-C ends it.")
+    while _state(path, arguments) == before:
+        time.sleep(_LOOK_AGAIN)
+
+
+def _state(path: Path, arguments: Path | None) -> dict[Path, tuple[int, int]]:
+    files = [one for one in path.rglob("*") if "__pycache__" not in one.parts]
+    state = {}
+    for one in [*files, *([arguments] if arguments else [])]:
+        try:
+            found = one.stat()
+        except FileNotFoundError:
+            continue
+        state[one] = (found.st_mtime_ns, found.st_size)
+    return state
