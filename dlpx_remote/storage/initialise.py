@@ -112,11 +112,13 @@ def initialise(choice: PoolChoice, settings: Settings, ledger: Ledger) -> PoolSe
             )
         wanted = _settings_for(choice)
         _check_nothing_is_lost(choice)
+        if wanted.file_system is None:
+            _require(wanted.kind, _nearest(wanted.path))
         settings.set(SETTING, _plain(wanted))
     in_use = bool(ledger.entries(kind=Kind.VOLUME))
     if not _is_in_place(wanted):
         _put_in_place(wanted, choice.overwrite, in_use)
-    _require(wanted)
+    _require(wanted.kind, wanted.path)
     Place(wanted.path).prepare(wanted.identifier)
     Place(wanted.path, wanted.identifier).check()
     return wanted
@@ -171,6 +173,8 @@ def _check(choice: PoolChoice) -> None:
         raise InvalidRequest(f"{choice.path} cannot be the directory of a pool.", "Name an absolute path.")
     if choice.device is not None and choice.image is not None:
         raise InvalidRequest("A pool lies on a device or in a file, not both.", "Leave one of them out.")
+    if choice.kind is not None:
+        backend_for(choice.kind, Place(choice.path))
     made_here = choice.device is not None or choice.image is not None
     if made_here and choice.kind not in (None, "btrfs"):
         raise InvalidRequest(
@@ -269,11 +273,11 @@ def _nearest(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if each.is_dir())
 
 
-def _require(wanted: PoolSettings) -> None:
-    if wanted.kind == "btrfs":
-        require_btrfs(wanted.path)
-    elif wanted.kind == "reflink":
-        require_reflink(wanted.path)
+def _require(kind: BackendKind, directory: Path) -> None:
+    if kind == "btrfs":
+        require_btrfs(directory)
+    elif kind == "reflink":
+        require_reflink(directory)
 
 
 def _plain(wanted: PoolSettings) -> dict[str, Any]:

@@ -177,6 +177,8 @@ class Store:
             raise StateError(
                 f"The state {self.place} could not be {done}: {words}.", _advice(words)
             ) from error
+        except UnicodeDecodeError as error:  # the driver, of what SQLite quotes from a damaged schema
+            raise _corrupt(self.place, str(error)) from error
         except SQLAlchemyError as error:
             raise StateError(f"The state {self.place} could not be {done}: {redact(str(error))}") from error
 
@@ -267,6 +269,8 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _means_corrupt(error: BaseException | None) -> bool:
+    if "Could not decode to UTF-8" in str(error):
+        return True  # what the driver says of a text that was damaged
     code: Any = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 

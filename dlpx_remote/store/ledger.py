@@ -202,7 +202,8 @@ class Ledger:
     def get(self, kind: Kind, name: str) -> Entry | None:
         """What is known of one thing."""
         with self._store.read() as session:
-            row = self._open(session).find(kind, name)
+            with _readable(self._store.place):
+                row = self._open(session).find(kind, name)
             return None if row is None else _entry(row)
 
     def entries(
@@ -222,21 +223,22 @@ class Ledger:
             state: only what has come this far.
         """
         wanted = {"kind": kind, "parent": parent, "job": job, "state": state}
-        with self._store.read() as session:
+        with self._store.read() as session, _readable(self._store.place):
             return self._open(session).matching(
                 {column: value for column, value in wanted.items() if value is not None}
             )
 
     def verify(self) -> None:
         """Check the whole ledger against its seal, as :meth:`removing` does by itself."""
-        with self._store.read() as session:
+        with self._store.read() as session, _readable(self._store.place):
             self._open(session).verify()
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[_Rows]:
         """The rows, under a lock that keeps every other writer out until they are sealed again."""
         with self._store.write() as session:
-            rows = self._open(session, lock=True)
+            with _readable(self._store.place):
+                rows = self._open(session, lock=True)
             yield rows
             session.flush()
             reached = rows.sequence
@@ -283,11 +285,11 @@ class _Rows:
         return self._seal.sequence
 
     def find(self, kind: Kind, name: str) -> LedgerRow | None:
-        found = self._session.scalars(
-            select(LedgerRow).where(LedgerRow.kind == kind, LedgerRow.name == name)
-        ).one_or_none()
-        if found is not None:
-            self._verify_row(found)
+        wanted = select(LedgerRow).where(LedgerRow.kind == kind, LedgerRow.name == name)
+        with _readable(self._place):
+            found = self._session.scalars(wanted).one_or_none()
+            if found is not None:
+                self._verify_row(found)
         return found
 
     def get(self, kind: Kind, name: str) -> LedgerRow:
@@ -300,9 +302,11 @@ class _Rows:
         return row
 
     def matching(self, wanted: dict[str, str]) -> list[Entry]:
-        rows = self._session.scalars(select(LedgerRow).filter_by(**wanted).order_by(LedgerRow.id)).all()
-        for row in rows:
-            self._verify_row(row)
+        statement = select(LedgerRow).filter_by(**wanted).order_by(LedgerRow.id)
+        with _readable(self._place):
+            rows = self._session.scalars(statement).all()
+            for row in rows:
+                self._verify_row(row)
         return [_entry(row) for row in rows]
 
     def add(self, row: LedgerRow) -> None:
@@ -323,9 +327,10 @@ class _Rows:
     def verify(self) -> None:
         """Every row, and that none is missing."""
         digests = []
-        for row in self._session.execute(select(*LedgerRow.__table__.columns)):
-            self._verify_row(row)
-            digests.append(row.digest)
+        with _readable(self._place):
+            for row in self._session.execute(select(*LedgerRow.__table__.columns)):
+                self._verify_row(row)
+                digests.append(row.digest)
         if combined(*digests) != self._seal.digest:
             raise _damaged(self._place, "entries are missing, or are there that were never written")
 
@@ -345,6 +350,15 @@ class _Rows:
         self._seal.digest = combined(self._seal.digest, before, after)
         self._seal.sequence += 1
         self.changed = True
+
+
+@contextlib.contextmanager
+def _readable(place: str) -> Iterator[None]:
+    """What cannot even be turned into a value, a JSON text or a time for example, is damaged too."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
+        raise _damaged(place, f"a value cannot be read ({error})") from error
 
 
 def _damaged(place: str, words: str) -> StateError:

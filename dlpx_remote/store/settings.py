@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
 from dlpx_remote.store.database import StateError, Store
 from dlpx_remote.store.digests import digest
@@ -33,8 +34,8 @@ class Settings:
             StateError: the row is damaged.
         """
         with self._store.read() as session:
-            row = session.get(SettingRow, name)
-            return default if row is None else self._checked(row)
+            rows = self._checked(session, name)
+        return rows.get(name, default)
 
     def all(self) -> dict[str, Any]:
         """Every setting, by name.
@@ -43,8 +44,7 @@ class Settings:
             StateError: a row is damaged.
         """
         with self._store.read() as session:
-            rows = session.scalars(select(SettingRow).order_by(SettingRow.name)).all()
-            return {row.name: self._checked(row) for row in rows}
+            return self._checked(session)
 
     def set(self, name: str, value: Any) -> None:
         """Keep a value, in place of an earlier one.
@@ -67,10 +67,20 @@ class Settings:
         with self._store.write() as session:
             session.execute(delete(SettingRow).where(SettingRow.name == name))
 
-    def _checked(self, row: SettingRow) -> Any:
-        if digest(row.name, row.value) != row.digest:
+    def _checked(self, session: Session, wanted: str | None = None) -> dict[str, Any]:
+        name = wanted or "?"
+        statement = select(SettingRow).order_by(SettingRow.name)
+        if wanted is not None:
+            statement = statement.where(SettingRow.name == wanted)
+        try:
+            rows = session.scalars(statement).all()
+            for row in rows:
+                name = row.name
+                if digest(row.name, row.value) != row.digest:
+                    raise ValueError("its digest is another")
+        except (ValueError, TypeError) as error:
             raise StateError(
-                f"The setting {row.name} in {self._store.place} is damaged.",
+                f"The setting {name} in {self._store.place} is damaged ({error}).",
                 "Restore the state from a backup, or configure it again; nothing was done with it.",
-            )
-        return row.value
+            ) from error
+        return {row.name: row.value for row in rows}
