@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import platformdirs
 
+from dlpx_remote.engine_storage import Storage
 from dlpx_remote.environments.connections import Connections
 from dlpx_remote.environments.model import (
     Authentication,
@@ -135,7 +136,8 @@ Warn = Callable[[str], None]
 class Engine:
     """An open engine: its state, its connections and its plugin workers. Safe for use from several threads.
 
-    ``jobs`` are its jobs: :class:`~dlpx_remote.jobs.jobs.Jobs`; ``engine_jobs`` has the rest.
+    ``jobs`` are its jobs: :class:`~dlpx_remote.jobs.jobs.Jobs`; ``engine_jobs`` has the rest. ``storage`` is
+    its pool of data sets: :class:`~dlpx_remote.engine_storage.Storage`.
 
     Args:
         state: directory of the engine's state; None takes the user's data directory for ``dlpx-remote``
@@ -176,6 +178,7 @@ class Engine:
         self._trace = trace
         self._connections = self._new_connections()
         self._workflows: dict[str, Workflow] = {}
+        self.storage = Storage(self._store, self._warn)
         self.jobs = Jobs(self._store, self._workflows, warn=self._warn)
 
     def __enter__(self) -> Self:

@@ -11,7 +11,17 @@ from typing import Annotated
 
 import typer
 
-from dlpx_remote.cli import demo, discovery, environments, jobs, plugins, scripts, source_configs, trying
+from dlpx_remote.cli import (
+    demo,
+    discovery,
+    environments,
+    jobs,
+    plugins,
+    scripts,
+    source_configs,
+    storage,
+    trying,
+)
 from dlpx_remote.cli.exits import Exit, report_defect, report_error
 from dlpx_remote.cli.output import ReaderGone, say
 from dlpx_remote.cli.session import Settings, figures, logs, settings
@@ -34,6 +44,8 @@ application.add_typer(source_configs.commands, name="source-config")
 application.command("run")(scripts.run_script)
 application.add_typer(jobs.commands, name="job")
 application.command("worker")(jobs.worker)
+application.add_typer(storage.commands, name="storage")
+application.command("doctor")(storage.doctor)
 application.command("demo")(demo.demo)
 
 

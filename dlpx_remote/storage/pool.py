@@ -105,6 +105,11 @@ class Pool:
         """Whether the cost of a clone is independent of the size of its data."""
         return self._backend.cheap_clones
 
+    @property
+    def root(self) -> Path:
+        """The directory of the pool."""
+        return self._backend.place.root
+
     def path(self, name: str) -> Path:
         """Where a volume's files are.
 

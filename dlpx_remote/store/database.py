@@ -269,8 +269,9 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _means_corrupt(error: BaseException | None) -> bool:
-    if "Could not decode to UTF-8" in str(error):
-        return True  # what the driver says of a text that was damaged
+    words = str(error)
+    if "Could not decode to UTF-8" in words or words.startswith(("no such column", "no such table")):
+        return True  # a text, or the schema, is not what we wrote
     code: Any = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -289,4 +290,4 @@ def _advice(words: str) -> str:
         return "Free some space on the file system, and try again."
     if "readonly" in words:
         return "Give yourself write access to the state directory and the files in it."
-    return ""
+    return "See what the database itself says; if it is damaged, restore it from a backup."

@@ -59,6 +59,7 @@ def test_there_are_the_commands_that_the_documentation_names() -> None:
     assert [" ".join(words) for words in ALL_COMMANDS] == [
         "demo",
         "discover",
+        "doctor",
         "env add",
         "env list",
         "env privilege",
@@ -85,6 +86,9 @@ def test_there_are_the_commands_that_the_documentation_names() -> None:
         "run",
         "source-config add",
         "source-config list",
+        "storage init",
+        "storage list",
+        "storage status",
         "worker",
     ]
 

@@ -1,0 +1,196 @@
+"""``dlpx-remote storage …`` and ``dlpx-remote doctor``: the pool, and what this machine can do."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dlpx_remote.cli.exits import Exit
+from dlpx_remote.cli.options import OutputOption
+from dlpx_remote.cli.output import Output, as_json, count, say, table
+from dlpx_remote.cli.session import open_engine
+from dlpx_remote.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from dlpx_remote.engine_storage import StorageStatus
+
+commands = typer.Typer(no_args_is_help=True, help="Storage: where data sets, snapshots and clones lie.")
+
+_SIZE = re.compile(r"(\d+)([KMGT]?)(?:iB)?", re.IGNORECASE)
+_UNITS = " KMGT"
+
+
+class Backend(StrEnum):
+    """The back ends for a directory."""
+
+    BTRFS = "btrfs"
+    REFLINK = "reflink"
+    COPY = "copy"
+
+
+@commands.command("init")
+def initialise(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the pool; made if missing.")],
+    *,
+    device: Annotated[
+        Path | None, typer.Option("--device", metavar="DEV", help="Make Btrfs on this disk or partition.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", metavar="FILE", help="Make Btrfs in this file, with --size.")
+    ] = None,
+    size: Annotated[str | None, typer.Option("--size", metavar="SIZE", help="Of the file: 100G.")] = None,
+    backend: Annotated[
+        Backend | None,
+        typer.Option("--backend", help="For a directory of your own; the best that it allows unless given."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="All that is on the device may be lost.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Prepare the place where data sets, snapshots and clones are kept.
+
+    \b
+    Example:
+      dlpx-remote storage init /srv/dlpx-pool --image /srv/dlpx-pool.img --size 100G
+      dlpx-remote storage init /srv/dlpx-pool --device /dev/sdb
+      dlpx-remote storage init /xfs/dlpx-pool
+    """
+    from dlpx_remote.engine_storage import PoolChoice
+
+    choice = PoolChoice(
+        path=path.absolute(),
+        kind=None if backend is None else backend.value,
+        device=None if device is None else device.absolute(),
+        image=None if image is None else image.absolute(),
+        size=None if size is None else _bytes_of(size),
+        overwrite=overwrite,
+    )
+    with open_engine(context) as engine:
+        status = engine.storage.initialise(choice)
+    _show(status, output)
+
+
+@commands.command("status")
+def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Show the pool, its free space, and what is wrong with it; mount it if it is not mounted.
+
+    \b
+    Example:
+      dlpx-remote storage status
+    """
+    with open_engine(context) as engine:
+        found = engine.storage.status()
+    _show(found, output)
+    if found.problems:
+        raise typer.Exit(Exit.PART_FAILED)
+
+
+@commands.command("list")
+def list_volumes(
+    context: typer.Context,
+    sizes: Annotated[
+        bool, typer.Option("--sizes", help="Find out how large each is; looks at every file.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List data sets, snapshots and clones.
+
+    \b
+    Example:
+      dlpx-remote storage list --sizes
+    """
+    with open_engine(context) as engine:
+        volumes = engine.storage.volumes(sizes=sizes)
+    if output is Output.JSON:
+        as_json(volumes)
+        return
+    if not volumes:
+        say("There are no data sets yet.")
+        return
+    rows = [
+        (
+            volume.name,
+            volume.kind,
+            volume.parent,
+            volume.state if volume.there else "lost" if volume.state == "present" else volume.state,
+            volume.job,
+            volume.made,
+            *((_words(volume.logical), _words(volume.own)) if sizes else ()),
+        )
+        for volume in volumes
+    ]
+    columns = ("name", "kind", "made from", "state", "job", "made (UTC)")
+    table((*columns, *(("holds", "of its own") if sizes else ())), rows)
+
+
+def doctor(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Say what this machine can do as an engine, what is missing, and what is wrong.
+
+    Looks only. What is missing is no failure; what is wrong ends with exit code 1.
+
+    \b
+    Example:
+      dlpx-remote doctor
+      dlpx-remote doctor --output json
+    """
+    with open_engine(context) as engine:
+        findings = engine.storage.doctor()
+    if output is Output.JSON:
+        as_json(findings)
+    else:
+        rows = [(one.area, one.what, one.standing, one.words, one.action) for one in findings]
+        table(("area", "what", "", "found", "what to do"), rows)
+    if any(one.standing == "wrong" for one in findings):
+        raise typer.Exit(Exit.PART_FAILED)
+
+
+def _show(status: StorageStatus, output: Output) -> None:
+    if output is Output.JSON:
+        as_json(status)
+        return
+    lies_on = status.device or status.image
+    rows = [
+        ("directory", status.path),
+        ("back end", status.kind),
+        *([("on", lies_on)] if lies_on else []),
+        ("free", f"{_words(status.free)} of {_words(status.total)}"),
+        ("volumes", status.volumes),
+        ("a clone costs", "next to nothing" if status.cheap_clones else "the time and space of its data"),
+    ]
+    table(("storage", ""), rows)
+    recovered = status.recovered
+    for what, names in (
+        ("finished", recovered.finished),
+        ("undone", recovered.undone),
+        ("deleted", recovered.deleted),
+    ):
+        if names:
+            say(f"{count(len(names), 'volume')} that an engine had begun with: {what} ({', '.join(names)}).")
+    for problem in status.problems:
+        say(f"Problem: {problem}")
+
+
+def _bytes_of(text: str) -> int:
+    """``100G`` as bytes.
+
+    Raises:
+        InvalidRequest: it is no size.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise InvalidRequest(
+            f"--size: {text!r} is no size.", "Write a whole number and a unit: 500M, 100G, 2T."
+        )
+    return int(found[1]) << 10 * _UNITS.index(found[2].upper() or " ")
+
+
+def _words(size: int | None) -> str:
+    from dlpx_remote.engine_storage import in_words
+
+    return "" if size is None else in_words(size)

@@ -1,0 +1,188 @@
+"""The part of the engine's Python API that is about storage: preparing a pool, looking at it, the doctor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from dlpx_remote.storage.initialise import PoolChoice, configured, initialise, open_pool
+from dlpx_remote.storage.pool import Pool, Recovery, Volume, VolumeKind
+from dlpx_remote.storage.room import in_words
+from dlpx_remote.store import Ledger, Settings, State, Store
+from dlpx_remote.workflows.doctor import Finding, examine
+
+__all__ = [
+    "Finding",
+    "PoolChoice",
+    "Recovery",
+    "Storage",
+    "StorageStatus",
+    "VolumeDetails",
+    "VolumeKind",
+    "in_words",
+]
+
+
+@dataclass(frozen=True)
+class StorageStatus:
+    """The engine's pool.
+
+    Attributes:
+        kind: ``btrfs``, ``reflink`` or ``copy``.
+        path: its directory.
+        device: what is mounted there, if we made its file system on a device.
+        image: the same, if in a file.
+        cheap_clones: whether a clone shares its data with its snapshot.
+        total: bytes of its file system.
+        free: bytes that can still be written.
+        volumes: how many there are.
+        problems: a sentence each of what is wrong.
+        recovered: what was finished or undone that a dead engine had begun.
+    """
+
+    kind: str
+    path: Path
+    device: Path | None
+    image: Path | None
+    cheap_clones: bool
+    total: int
+    free: int
+    volumes: int
+    problems: tuple[str, ...]
+    recovered: Recovery
+
+
+@dataclass(frozen=True)
+class VolumeDetails:
+    """A volume.
+
+    Attributes:
+        name: of the volume.
+        kind: data set, snapshot or clone.
+        parent: the volume that it was made from.
+        state: ``present``; ``intended`` or ``removing`` while somebody is at work on it.
+        there: whether its files are there.
+        path: of its files.
+        record_size: bytes of a record, where one was asked for.
+        logical: bytes that its files hold; None where nobody asked.
+        own: bytes that it shares with none; None where nobody asked or the back end cannot tell.
+        job: the job that made it.
+        made: when.
+    """
+
+    name: str
+    kind: VolumeKind
+    parent: str | None
+    state: State
+    there: bool
+    path: Path
+    record_size: int | None
+    logical: int | None
+    own: int | None
+    job: str | None
+    made: datetime
+
+
+class Storage:
+    """The storage of an open engine. Safe for use from several threads.
+
+    Args:
+        store: the engine's state.
+        warn: told what a person ought to know although nothing failed.
+    """
+
+    def __init__(self, store: Store, warn: Callable[[str], None]) -> None:
+        self._store = store
+        self._warn = warn
+        self._lock = threading.Lock()
+        self._pool: tuple[Pool, Recovery] | None = None
+        self.ledger = Ledger(store)
+        self.settings = Settings(store)
+
+    def initialise(self, choice: PoolChoice) -> StorageStatus:
+        """Prepare the pool; the same choice again changes nothing, or finishes what was cut off.
+
+        Raises:
+            InvalidRequest: the choice cannot be.
+            AlreadyExists: this engine has another pool, with volumes.
+            BackendUnavailable: a program, a device or a right is missing.
+            StorageError: something is in the way that must not be overwritten.
+        """
+        with self._lock:
+            initialise(choice, self.settings, self.ledger)
+            self._pool = None
+        status = self.status()
+        if not status.cheap_clones:
+            self._warn(
+                f"{status.path} does not lie on Btrfs or XFS, so every snapshot and clone is a full copy: it "
+                "takes the time and the space of its data, and no snapshot is of one moment. For more than a "
+                "trial use Btrfs: storage init DIR --image FILE --size SIZE, or --device DEVICE."
+            )
+        return status
+
+    def pool(self) -> Pool:
+        """The pool, mounted, with all finished or undone that a dead engine had begun.
+
+        Raises:
+            InvalidRequest: there is none yet.
+            BackendUnavailable: it is not there.
+        """
+        return self._opened()[0]
+
+    def status(self) -> StorageStatus:
+        """What there is, and what is wrong; mounts the pool if it is not."""
+        pool, recovered = self._opened()
+        health = pool.health()
+        known = configured(self.settings)
+        return StorageStatus(
+            kind=pool.kind,
+            path=pool.root,
+            device=known.device if known else None,
+            image=known.image if known else None,
+            cheap_clones=pool.cheap_clones,
+            total=health.total,
+            free=health.free,
+            volumes=len(pool.volumes()),
+            problems=health.problems,
+            recovered=recovered,
+        )
+
+    def volumes(self, *, sizes: bool = False) -> list[VolumeDetails]:
+        """Every volume that the ledger names.
+
+        Args:
+            sizes: whether to find out how large each is, which looks at every file.
+        """
+        pool = self.pool()
+        return [_details(pool, volume, sizes) for volume in pool.volumes()]
+
+    def doctor(self) -> list[Finding]:
+        """What this machine can do, what is missing, and where the ledger and reality differ."""
+        return examine(self.settings, self.ledger, self._store.directory)
+
+    def _opened(self) -> tuple[Pool, Recovery]:
+        with self._lock:
+            if self._pool is None:
+                pool = open_pool(self.settings, self.ledger)
+                self._pool = pool, pool.recover()
+            return self._pool
+
+
+def _details(pool: Pool, volume: Volume, sizes: bool) -> VolumeDetails:
+    size = pool.size(volume.name) if sizes and volume.there and volume.state is State.PRESENT else None
+    return VolumeDetails(
+        name=volume.name,
+        kind=volume.kind,
+        parent=volume.parent,
+        state=volume.state,
+        there=volume.there,
+        path=volume.path,
+        record_size=volume.record_size,
+        logical=size.logical if size else None,
+        own=size.own if size else None,
+        job=volume.job,
+        made=volume.made,
+    )

@@ -1,0 +1,285 @@
+"""What the engine's machine can do, what is missing for the rest, and where the ledger and reality differ.
+
+Nothing is repaired, made or deleted here; only a pool that is not mounted is mounted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dlpx_remote.errors import RemoteError
+from dlpx_remote.mounts.base import Exporter
+from dlpx_remote.storage.devices import program
+from dlpx_remote.storage.initialise import best_kind, configured, open_pool
+from dlpx_remote.storage.pool import Pool
+from dlpx_remote.storage.room import in_words
+from dlpx_remote.store import Entry, Kind, Ledger, Settings, State
+
+Standing = Literal["ok", "missing", "wrong"]
+
+NFS_PORT = 2049
+_LITTLE = 1024**3  # bytes; the state with its logs and plugins takes some hundred megabytes
+_OLDEST_IDMAP = (5, 15)  # the first kernel that maps owners on Btrfs; XFS and ext4 had it from 5.12
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        area: what it belongs to: ``machine``, ``storage``, ``NFS``, ``ledger``.
+        what: was looked at.
+        standing: ``ok``; ``missing``: something cannot be done; ``wrong``: somebody has to act.
+        words: what was found.
+        action: what to do about it; empty where it is ok.
+    """
+
+    area: str
+    what: str
+    standing: Standing
+    words: str
+    action: str = ""
+
+
+def examine(
+    settings: Settings,
+    ledger: Ledger,
+    state: Path,
+    *,
+    exporters: Mapping[str, Exporter] | None = None,
+    presented: Callable[[], frozenset[str]] | None = None,
+) -> list[Finding]:
+    """Look at everything.
+
+    Args:
+        settings: of the engine.
+        ledger: of the engine.
+        state: its state directory.
+        exporters: the NFS servers that it uses, by kind.
+        presented: names of what it has mounted on this machine to be exported.
+    """
+    findings = [*_machine(state), *_storage(), *_nfs(exporters or {})]
+    pool: Pool | None = None
+    try:
+        if configured(settings) is None:
+            findings.append(
+                Finding(
+                    "storage",
+                    "pool",
+                    "missing",
+                    "none prepared",
+                    "dlpx-remote storage init /srv/dlpx-pool --image /srv/dlpx-pool.img --size 100G",
+                )
+            )
+        else:
+            pool = open_pool(settings, ledger)
+            findings += _pool(pool)
+    except RemoteError as error:
+        findings.append(_wrong("storage", "pool", error))
+    try:
+        ledger.verify()
+        findings += _ledger(ledger, pool, exporters or {}, presented)
+    except RemoteError as error:
+        findings.append(_wrong("ledger", "the ledger", error))
+    return findings
+
+
+def _machine(state: Path) -> Iterator[Finding]:
+    if os.geteuid() == 0:
+        yield Finding("machine", "account", "ok", "root")
+    else:
+        yield Finding(
+            "machine",
+            "account",
+            "missing",
+            "an ordinary account: discovery and commands work, storage and exports do not",
+            "Run dlpx-remote as root on this machine.",
+        )
+    free = shutil.disk_usage(state).free
+    if free < _LITTLE:
+        yield Finding(
+            "machine",
+            "room for the state",
+            "wrong",
+            f"{in_words(free)} free in {state}",
+            "Free some space, or use another state directory (--state).",
+        )
+    else:
+        yield Finding("machine", "room for the state", "ok", f"{in_words(free)} free in {state}")
+    yield _program("machine", "rsync", "rsync", "run_sync of plugins that link directly")
+    yield _program("machine", "docker", "docker.io", "dlpx-remote demo")
+    yield _idmapped()
+
+
+def _idmapped() -> Finding:
+    release = os.uname().release
+    version = tuple(int("".join(filter(str.isdigit, part)) or 0) for part in release.split(".")[:2])
+    if version >= _OLDEST_IDMAP:
+        return Finding("machine", "owners mapped by a mount", "ok", f"Linux {release}")
+    return Finding(
+        "machine",
+        "owners mapped by a mount",
+        "missing",
+        f"Linux {release} is too old: owners are changed file by file",
+        "Use a kernel from 5.15 on.",
+    )
+
+
+def _storage() -> Iterator[Finding]:
+    known = Path("/proc/filesystems").read_text().split()
+    if "btrfs" in known or _module("btrfs"):
+        yield Finding("storage", "Btrfs in the kernel", "ok", "a clone takes milliseconds and no space")
+    else:
+        yield Finding(
+            "storage",
+            "Btrfs in the kernel",
+            "missing",
+            "there are only reflinks (on XFS) and copies",
+            "Use a kernel with Btrfs (that of Debian, Ubuntu, SUSE and Fedora has it).",
+        )
+    yield _program("storage", "mkfs.btrfs", "btrfs-progs", "making a pool on a device or in a file")
+    if Path("/dev/loop-control").exists():
+        yield Finding("storage", "loop devices", "ok", "/dev/loop-control is there")
+    else:
+        yield Finding(
+            "storage",
+            "loop devices",
+            "missing",
+            "no pool in a file",
+            "Load the module (modprobe loop), or prepare the pool on a device or in a directory.",
+        )
+    yield _program("storage", "setpriv", "util-linux", "copies and reflinks")
+
+
+def _module(name: str) -> bool:
+    release = os.uname().release
+    listing = Path("/lib/modules") / release / "modules.dep"
+    return listing.exists() and f"/{name}.ko" in listing.read_text()
+
+
+def _nfs(exporters: Mapping[str, Exporter]) -> Iterator[Finding]:
+    ganesha = _program("NFS", "ganesha.nfsd", "nfs-ganesha nfs-ganesha-vfs", "exports by NFS-Ganesha")
+    yield ganesha
+    if ganesha.standing == "ok":
+        yield _program("NFS", "dbus-daemon", "dbus", "adding exports to a running Ganesha")
+    yield _program("NFS", "exportfs", "nfs-kernel-server", "exports by the kernel")
+    if "nfsd" in Path("/proc/filesystems").read_text().split() or _module("nfsd"):
+        yield Finding("NFS", "NFS server in the kernel", "ok", "nfsd")
+    else:
+        yield Finding(
+            "NFS",
+            "NFS server in the kernel",
+            "missing",
+            "this kernel has no nfsd: exports by NFS-Ganesha only",
+            "Install NFS-Ganesha, or use a kernel with nfsd.",
+        )
+    yield Finding("NFS", f"port {NFS_PORT}", "ok", "in use" if _listens(NFS_PORT) else "free")
+    for kind, exporter in exporters.items():
+        problems = exporter.problems()
+        yield Finding("NFS", kind, "wrong" if problems else "ok", " ".join(problems) or "answers")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _pool(pool: Pool) -> Iterator[Finding]:
+    health = pool.health()
+    words = f"{pool.kind}, {in_words(health.free)} of {in_words(health.total)} free"
+    yield Finding("storage", "pool", "ok", words)
+    for problem in health.problems:
+        yield Finding("storage", "pool", "wrong", problem)
+    better = best_kind(pool.root)
+    if better != pool.kind and pool.kind == "copy":
+        yield Finding(
+            "storage",
+            "back end",
+            "missing",
+            f"clones are copied in full, though this file system allows {better}",
+            f"Delete the volumes and prepare the pool anew: storage init … --backend {better}",
+        )
+    elif not pool.cheap_clones:
+        yield Finding(
+            "storage",
+            "back end",
+            "missing",
+            "clones are copied in full",
+            "Prepare a pool on Btrfs: storage init … --image FILE --size SIZE, or --device DEVICE.",
+        )
+
+
+def _ledger(
+    ledger: Ledger,
+    pool: Pool | None,
+    exporters: Mapping[str, Exporter],
+    presented: Callable[[], frozenset[str]] | None,
+) -> list[Finding]:
+    findings: list[Finding] = []
+    if pool is not None:
+        there = {volume.name for volume in pool.volumes() if volume.there} | set(pool.strangers())
+        findings += _compared(Kind.VOLUME, ledger.entries(kind=Kind.VOLUME), there, f"in {pool.root}")
+    if presented is not None:
+        entries = ledger.entries(kind=Kind.PRESENTATION)
+        findings += _compared(Kind.PRESENTATION, entries, set(presented()), "mounted here")
+    for kind, exporter in exporters.items():
+        entries = [
+            entry for entry in ledger.entries(kind=Kind.EXPORT) if entry.details.get("exporter") == kind
+        ]
+        try:
+            served = set(exporter.names())
+        except RemoteError as error:
+            findings.append(_wrong("ledger", f"exports of {kind}", error))
+        else:
+            findings += _compared(Kind.EXPORT, entries, served, f"served by {kind}")
+    if not findings:
+        findings.append(Finding("ledger", "the ledger", "ok", "agrees with what is there"))
+    return findings
+
+
+def _compared(kind: Kind, entries: list[Entry], there: set[str], where: str) -> Iterator[Finding]:
+    """Where the ledger and reality differ."""
+    for entry in entries:
+        what = f"{kind} {entry.name}"
+        if entry.state is not State.PRESENT:
+            yield Finding(
+                "ledger",
+                what,
+                "wrong",
+                f"it was being {'removed' if entry.state is State.REMOVING else 'made'}, and is not finished",
+                "If no job is at work on it, dlpx-remote storage status finishes or undoes it.",
+            )
+        elif entry.name not in there:
+            yield Finding(
+                "ledger",
+                what,
+                "wrong",
+                f"the ledger names it, but it is not {where}",
+                "Find out who took it away; then delete what it belonged to.",
+            )
+    for name in sorted(there - {entry.name for entry in entries}):
+        yield Finding(
+            "ledger",
+            f"{kind} {name}",
+            "wrong",
+            f"it is {where}, but the ledger does not name it; the engine leaves it alone",
+            "See what it is, and move it away or delete it by hand.",
+        )
+
+
+def _program(area: str, name: str, package: str, purpose: str) -> Finding:
+    path = program(name)
+    if path is not None:
+        return Finding(area, name, "ok", f"{path} ({purpose})")
+    return Finding(area, name, "missing", f"needed for {purpose}", f"apt-get install {package}")
+
+
+def _wrong(area: str, what: str, error: RemoteError) -> Finding:
+    return Finding(area, what, "wrong", error.message, error.action)
