@@ -14,7 +14,7 @@ from dlpx_remote.errors import InvalidRequest
 if TYPE_CHECKING:
     from dlpx_remote.engine import Authentication, EnvironmentSpec, SecretReference, WindowsAccess
 
-_SECRET = "env:VAR, file:PATH, command:CMD or prompt"  # noqa: S105  (the form of a reference, not a secret)
+_SECRET = "env:VAR, file:PATH, command:CMD, keyring:SERVICE/ACCOUNT, vault:MOUNT/PATH#KEY or prompt"  # noqa: S105  (the form of a reference, not a secret)
 
 
 class HostKey(StrEnum):

@@ -28,12 +28,14 @@ class SecretReference:
     """Where a secret is found when it is needed.
 
     Attributes:
-        kind: ``env`` (variable), ``file`` (first line of a file), ``command`` (first line it prints) or
-            ``prompt`` (asked of the person at the terminal).
-        value: the variable's name, the path, the command line; empty for ``prompt``.
+        kind: ``env`` (variable), ``file`` (first line of a file), ``command`` (first line it prints),
+            ``keyring`` (the system's), ``vault`` (HashiCorp's) or ``prompt`` (asked of the person at the
+            terminal).
+        value: the variable's name, the path, the command line, ``SERVICE/ACCOUNT``, ``MOUNT/PATH#KEY``; empty
+            for ``prompt``.
     """
 
-    kind: Literal["env", "file", "command", "prompt"]
+    kind: Literal["env", "file", "command", "keyring", "vault", "prompt"]
     value: str = ""
 
     def __str__(self) -> str:

@@ -17,17 +17,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dlpx_remote.environments.model import SecretReference
-from dlpx_remote.errors import RemoteError
+from dlpx_remote.environments.vaults import SecretUnavailable, from_keyring, from_vault
 from dlpx_remote.redaction import REDACTOR
+
+__all__ = ["SecretUnavailable", "Secrets"]
 
 _LOG = logging.getLogger(__name__)
 _LARGEST = 64 * 1024  # bytes; a secret is a line, not a disk
 COMMAND_TIMEOUT = 60.0
 """Seconds that a command may take to print a secret; a person may have to touch a key."""
-
-
-class SecretUnavailable(RemoteError):
-    """A reference to a secret leads to no secret."""
 
 
 class Secrets:
@@ -74,6 +72,16 @@ class Secrets:
                 secret = self._from_file(reference, purpose)
             case "command":
                 secret = self._from_command(reference, purpose)
+            case "keyring":
+                secret = from_keyring(
+                    reference.value, f"The {purpose} should be in the keyring under {reference.value}"
+                )
+            case "vault":
+                secret = from_vault(
+                    reference.value,
+                    f"The {purpose} should be in Vault at {reference.value}",
+                    self._environment,
+                )
             case "prompt":
                 secret = self._from_person(purpose)
         REDACTOR.register(secret)

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from dlpx_remote.environments.model import Authentication, EnvironmentSpec, HostType, SecretReference
+from dlpx_remote.environments.vaults import KEYRING_FORM, VAULT_FORM
 from dlpx_remote.environments.windows import check_windows
 from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.transports.privilege import Privilege
@@ -20,7 +21,11 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253}[A-Za-z0-9_])?\.?")
 _USER = re.compile(r"[^\s@:/\x00-\x1f\x7f-][^\s:/\x00-\x1f\x7f]{0,254}")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_REFERENCE_FORMS = "env:VARIABLE, file:PATH, command:COMMAND or prompt"
+_KEYRING = re.compile(r"[^/]+(/[^/]+)*/[^/]+")
+_VAULT = re.compile(r"[^/#]+/[^#]*[^/#]#[^#]+")
+_REFERENCE_FORMS = (
+    "env:VARIABLE, file:PATH, command:COMMAND, keyring:SERVICE/ACCOUNT, vault:MOUNT/PATH#KEY or prompt"
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def _split_port(place: str) -> tuple[str, str | None]:
 
 
 def parse_secret_reference(text: str, what: str = "The secret") -> SecretReference:
-    """``env:VAR``, ``file:PATH``, ``command:CMD`` or ``prompt``; anything else may be the secret itself.
+    """A reference from its text, ``env:VAR`` and its like; anything else may be the secret itself.
 
     Raises:
         InvalidRequest: without repeating ``text``.
@@ -87,6 +92,10 @@ def parse_secret_reference(text: str, what: str = "The secret") -> SecretReferen
             reference = SecretReference("file", value)
         case "command":
             reference = SecretReference("command", value)
+        case "keyring":
+            reference = SecretReference("keyring", value)
+        case "vault":
+            reference = SecretReference("vault", value)
         case _:
             raise InvalidRequest(
                 f"{what} must be a reference to where the secret is, not the secret itself.",
@@ -99,7 +108,7 @@ def parse_secret_reference(text: str, what: str = "The secret") -> SecretReferen
 
 def check_secret_reference(reference: SecretReference, what: str = "The secret") -> None:
     """Refuse a reference that can never be resolved."""
-    if reference.kind not in ("env", "file", "command", "prompt"):
+    if reference.kind not in ("env", "file", "command", "keyring", "vault", "prompt"):
         raise InvalidRequest(f"{what} has an unknown kind of reference.", f"Use {_REFERENCE_FORMS}.")
     if reference.kind == "prompt":
         if reference.value:
@@ -108,6 +117,14 @@ def check_secret_reference(reference: SecretReference, what: str = "The secret")
     if not reference.value.strip() or "\x00" in reference.value:
         raise InvalidRequest(
             f"{what} names no place after '{reference.kind}:'.", f"Write {_REFERENCE_FORMS}."
+        )
+    if reference.kind == "keyring" and not _KEYRING.fullmatch(reference.value):
+        raise InvalidRequest(
+            f"{what} names no account of the keyring.", f"Write {KEYRING_FORM}, as in keyring:databases/anna."
+        )
+    if reference.kind == "vault" and not _VAULT.fullmatch(reference.value):
+        raise InvalidRequest(
+            f"{what} names no key of a secret in Vault.", f"Write {VAULT_FORM}, as in vault:kv/db1#password."
         )
     if reference.kind == "env" and not _VARIABLE.fullmatch(reference.value):
         raise InvalidRequest(

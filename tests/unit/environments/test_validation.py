@@ -104,13 +104,13 @@ def test_references_to_secrets_are_read_and_written_alike(text: str, reference: 
     assert str(reference) == text
 
 
-@pytest.mark.parametrize("text", ["hunter2", "hunter2:env", "ENV:hunter2", "keyring:hunter2", ""])
+@pytest.mark.parametrize("text", ["hunter2", "hunter2:env", "ENV:hunter2", "Keyring:hunter2", ""])
 def test_a_literal_secret_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(InvalidRequest, match="must be a reference to where the secret is") as caught:
         parse_secret_reference(text, "--password-from")
     assert "hunter2" not in str(caught.value)
     assert "--password-from" in caught.value.message
-    assert "env:VARIABLE, file:PATH, command:COMMAND or prompt" in caught.value.action
+    assert "env:VARIABLE, file:PATH, command:COMMAND, keyring:SERVICE/ACCOUNT, " in caught.value.action
 
 
 @pytest.mark.parametrize("text", ["env:", "env:not a name", "file:", "command: ", "env:1x", "file:a\x00b"])
