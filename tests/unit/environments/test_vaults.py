@@ -130,7 +130,7 @@ def test_every_way_to_find_nothing_in_vault_is_explained(vault: Vault, tmp_path:
 class OneSecret(keyring.backend.KeyringBackend):
     """A keyring of the test; the keyrings of a desktop cannot be had here."""
 
-    priority = 1  # type: ignore[assignment]
+    priority = 1
 
     def __init__(self, error: Exception | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
