@@ -14,10 +14,12 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 pytest_plugins = [
+    "tests.side_by_side",
     "tests.secret_scan",
     "tests.engine_fixtures",
     "tests.postgresql",
     "tests.hosts.faults.options",
+    "tests.unit.specification.told",
 ]
 
 

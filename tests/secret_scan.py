@@ -4,6 +4,9 @@ Fixtures make secrets with :func:`secret` or report them with :func:`remember`. 
 for in the argument list of every process on the machine (containers included), in every log record, in the
 text of every error of ours, in what tests print, and in the databases and logs below the tests' temporary
 directories. A finding fails the session and names the place and what kind of secret it was, never the secret.
+
+Where several processes run the tests (pytest-xdist), each looks for the secrets that it made, and tells the
+one that hands the tests out what it found.
 """
 
 from __future__ import annotations
@@ -18,18 +21,27 @@ from typing import Any
 
 import pytest
 
+from tests.side_by_side import hands_out, is_worker
+
 _INTERVAL = 0.2
 _SQLITE = b"SQLite format 3\0"
 _SHORTEST = 8
+_FOUND = "secrets found"
 
 
 class SecretScan:
-    """The secrets of a session and where they were found. Thread-safe."""
+    """The secrets of a session and where they were found. Thread-safe.
+
+    Attributes:
+        findings: kinds of secrets and places.
+        unheard: processes of the session that ended without a word of what they had found.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._secrets: dict[bytes, str] = {}
         self.findings: dict[str, None] = {}
+        self.unheard: list[str] = []
 
     def remember(self, value: str | bytes, kind: str) -> None:
         """Look for ``value`` from now on, and for each longer line of it.
@@ -136,8 +148,10 @@ _log_scan = _LogScan(logging.DEBUG)
 _log_scan.setFormatter(logging.Formatter("%(message)s"))
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Begin to look."""
+    if hands_out(config):
+        return  # it makes no secrets
     logging.getLogger().addHandler(_log_scan)
     for name in ("dlpx_remote", "paramiko"):
         logging.getLogger(name).setLevel(logging.DEBUG)
@@ -182,6 +196,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Look at what is left below the temporary directories, and fail the session when anything was found."""
+    if hands_out(session.config):
+        if SCAN.findings or SCAN.unheard:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        return
     _sampler.stop()
     logging.getLogger().removeHandler(_log_scan)
     factory = getattr(session.config, "_tmp_path_factory", None)
@@ -189,6 +207,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         SCAN.look_at_files(factory.getbasetemp())
     if SCAN.findings:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if is_worker(session.config):
+        session.config.workeroutput[_FOUND] = list(SCAN.findings)  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Hear what a process of the session found."""
+    found = getattr(node, "workeroutput", {}).get(_FOUND)
+    if found is None:
+        SCAN.unheard.append(node.gateway.id)
+    else:
+        SCAN.findings.update(dict.fromkeys(found))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -196,5 +226,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("secrets")
     for finding in SCAN.findings:
         terminalreporter.write_line(f"FOUND  {finding}", red=True)
-    if not SCAN.findings:
+    for process in SCAN.unheard:
+        terminalreporter.write_line(f"UNKNOWN  what {process} has found: it ended without a word", red=True)
+    if not SCAN.findings and not SCAN.unheard:
         terminalreporter.write_line("none of the session's secrets was seen where it must not be")

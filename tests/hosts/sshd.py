@@ -55,6 +55,8 @@ class Sshd:
         self.log = directory / "sshd.log"
         self.home = directory / "home"
         self.home.mkdir(exist_ok=True)
+        self.temporary = directory / "tmp"  # so that what sessions leave is not among what others leave
+        self.temporary.mkdir(exist_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
 
     def make_key(
@@ -151,7 +153,7 @@ class Sshd:
             f"Port {self.port}",
             f"PidFile {self.directory / 'sshd.pid'}",
             # The person's own start-up files may be slow, and a killed shell may leave their locks behind.
-            f'SetEnv "HOME={self.home}"',
+            f'SetEnv "HOME={self.home}" "TMPDIR={self.temporary}"',
             f"AuthorizedKeysFile {self.authorized_keys}",
             "StrictModes no",
             "PermitRootLogin yes",

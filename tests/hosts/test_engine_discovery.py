@@ -235,16 +235,15 @@ def test_source_configs_added_by_hand_stay(
 
 
 def test_a_quick_look_finds_the_same_and_leaves_nothing(
-    spec: EnvironmentSpec, plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sshd: Sshd, spec: EnvironmentSpec, plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    before = set(Path("/tmp").glob("dlpx-remote.*"))
     report = discover_once([plugin], [spec])
     assert changes(report) == {"one": "new", "one/x": "new", "one/y": "new", "two": "new", "two/z": "new"}
     assert not Path(str(spec.directory)).exists()
-    assert set(Path("/tmp").glob("dlpx-remote.*")) == before
+    assert list(sshd.temporary.glob("dlpx-remote.*")) == []
     assert list(temporary.iterdir()) == []
     assert not (tmp_path / "default-state").exists()
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import dlpx_remote.transports
 import tests.hosts.faults
 from tests.hosts.faults.points import Lengths, Outcome, Point
+
+TRANSPORTS_AND_FAULTS = (dlpx_remote.transports, tests.hosts.faults)
 
 
 class Journal:
@@ -22,6 +25,7 @@ class Journal:
 
     Args:
         path: the file; made when it is not there.
+        of: packages of which the code under test, and what tries it, consists.
 
     Attributes:
         lengths: of the conversation in which the points are counted; None while the journal is new.
@@ -29,8 +33,9 @@ class Journal:
         unassigned: broken promises that are not known to be one point's.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, of: Sequence[ModuleType] = TRANSPORTS_AND_FAULTS) -> None:
         self.path = path
+        self._code = code_under_test(of)
         self.lengths: Lengths | None = None
         self.done: dict[Point, Outcome] = {}
         self.unassigned: list[Outcome] = []
@@ -48,7 +53,7 @@ class Journal:
             self.path.replace(self.path.with_name(self.path.name + ".before"))
         self.lengths, self.done, self.unassigned = lengths, {}, []
         counted = [[phase, direction, length] for (phase, direction), length in lengths.items()]
-        self._write([{"code": code_under_test(), "lengths": counted}])
+        self._write([{"code": self._code, "lengths": counted}])
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Write down what became of points."""
@@ -78,7 +83,7 @@ class Journal:
         if whole != text:
             self.path.write_text(whole)
         head, *records = [json.loads(line) for line in whole.splitlines()] or [{}]
-        if head.get("code") != code_under_test():
+        if head.get("code") != self._code:
             return
         self.lengths = {(phase, direction): length for phase, direction, length in head["lengths"]}
         for record in records:
@@ -86,10 +91,10 @@ class Journal:
             self._note(Outcome(point, record["said"], record["struck"], record.get("broken", [])))
 
 
-def code_under_test() -> str:
-    """A digest of the transports and of what tries them."""
+def code_under_test(of: Sequence[ModuleType] = TRANSPORTS_AND_FAULTS) -> str:
+    """A digest of the packages' code."""
     digest = hashlib.sha256()
-    for package in (dlpx_remote.transports, tests.hosts.faults):
+    for package in of:
         for path in sorted(Path(package.__path__[0]).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()

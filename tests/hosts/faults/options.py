@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.side_by_side import is_worker
+
 SAMPLE = 150
+_SEED = "fault seed"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,9 +42,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed."""
+    """Choose the seed; in each process of a run the same."""
+    if is_worker(config):
+        config.option.fault_seed = config.workerinput[_SEED]  # type: ignore[attr-defined]
     if config.option.fault_seed is None:
         config.option.fault_seed = random.SystemRandom().randrange(1_000_000)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the seed to a process of the run."""
+    node.workerinput[_SEED] = node.config.option.fault_seed
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import side_by_side
 from tests.hosts.faults.conftest import ServerFactory
 from tests.hosts.faults.journal import Journal, Progress
 from tests.hosts.faults.points import Outcome, Point, all_points, mixed, sample, table
@@ -27,12 +28,12 @@ def start_host(server_with: ServerFactory) -> HostFactory:
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Print at once, whatever pytest captures."""
+def say(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Print, whatever pytest captures."""
 
     def say(text: str) -> None:
         with capsys.disabled():
-            print(text, flush=True)
+            side_by_side.say(pytestconfig, text)
 
     return say
 

@@ -283,7 +283,7 @@ class TestLostConnections:
         assert not Path(f"/proc/{process[0]}").exists()
 
     def test_while_the_host_is_away_the_outcome_stays_unknown(
-        self, start_sshd: Callable[..., Sshd], open_connection: Connect, nothing_is_left_of_runners: set[Path]
+        self, start_sshd: Callable[..., Sshd], open_connection: Connect
     ) -> None:
         server = start_sshd()
         connection = open_connection(target_of(server), deadlines=Deadlines(settle=1))
@@ -291,23 +291,23 @@ class TestLostConnections:
             connection.run("echo up; sleep 2", on_output=lambda _stream, _data: server.stop())
         assert "may have run" in caught.value.message
         assert caught.value.action
-        time.sleep(2)
-        for file in _files_of_runners() - nothing_is_left_of_runners:  # nobody came to read it
-            file.unlink()
+        time.sleep(
+            2
+        )  # until the script has ended, and its runner has left word in a place that is still there
 
     def test_the_next_runner_takes_away_what_a_lost_one_left_that_had_nothing_to_tell(
-        self, sshd: Sshd, open_connection: Connect, nothing_is_left_of_runners: set[Path]
+        self, sshd: Sshd, open_connection: Connect
     ) -> None:
         with network.proxy(sshd.port) as (path, port):
             target = target_of(sshd, port=port, fingerprint=_any_key(sshd, port))
             connection = open_connection(target)
             connection.run("true")
             path.cut()
-            _until(lambda: _files_of_runners() > nothing_is_left_of_runners)
+            _until(lambda: _files_of_runners(sshd))
             connection.close()
             with connect(target) as other:
                 other.run("true")
-                assert _files_of_runners() <= nothing_is_left_of_runners
+                assert not _files_of_runners(sshd)
 
     def test_a_stalled_connection_ends_with_the_command_s_deadline(
         self, sshd: Sshd, open_connection: Connect
@@ -354,24 +354,23 @@ def _any_key(server: Sshd, port: int) -> str:
     return caught.value.fingerprint
 
 
-def _files_of_runners() -> set[Path]:
-    return set(Path("/tmp").glob(".dlpx-remote.*"))
+def _files_of_runners(server: Sshd) -> list[Path]:
+    return list(server.temporary.glob(".dlpx-remote.*"))
 
 
 @pytest.fixture
-def nothing_is_left_of_runners(sshd: Sshd) -> Iterator[set[Path]]:
-    before = _files_of_runners()
-    yield before
+def nothing_is_left_of_runners(sshd: Sshd) -> Iterator[None]:
+    yield
 
     def taken_away() -> bool:
         with connect(target_of(sshd)) as later:  # what nobody asked for goes with the next runner
             later.run("true")
-        return _files_of_runners() <= before
+        return not _files_of_runners(sshd)
 
     _until(taken_away)
 
 
-def _until(holds: Callable[[], bool]) -> None:
+def _until(holds: Callable[[], object]) -> None:
     until = time.monotonic() + 20
     while not holds():
         assert time.monotonic() < until

@@ -242,10 +242,10 @@ def test_a_port_of_something_else(password: str, scheme: str, kind: str, error: 
         )
         began = time.monotonic()
         with pytest.raises(error) as caught:
-            connect(target, deadlines=Deadlines(connect=0.7))
+            connect(target, deadlines=Deadlines(connect=0.7 if kind == "silent" else 5))
         assert not isinstance(caught.value, AuthenticationFailed)
         assert caught.value.action
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
 
 
 def test_half_a_refusal_is_none(password: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.secret_scan import SecretScan
 
 CHECKOUT = Path(__file__).resolve().parents[3]
+PYTEST = (sys.executable, "-m", "pytest", "-p", "tests.secret_scan", "-q", "-c", os.devnull)
 HEAD = """
 import logging, sqlite3, subprocess, sys, time
 from pathlib import Path
@@ -64,11 +65,13 @@ def test_leak_{number}(tmp_path):
 """
 
 
-def _session(directory: Path, *bodies: str) -> subprocess.CompletedProcess[str]:
+def _session(
+    directory: Path, *bodies: str, options: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     tests = [_test(number, body) for number, body in enumerate(bodies)]
     (directory / "test_leak.py").write_text("".join([HEAD, *tests]))
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.secret_scan", "-q", "-c", os.devnull, "test_leak.py"],
+        [*PYTEST, *options, "test_leak.py"],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
@@ -122,3 +125,19 @@ def test_each_line_of_a_private_key_is_looked_for() -> None:
 def test_a_secret_that_would_be_found_by_chance_is_refused() -> None:
     with pytest.raises(ValueError, match="fewer than 8 bytes"):
         SecretScan().remember("abc", "a password")
+
+
+def test_a_leak_in_one_of_several_processes_fails_the_session(tmp_path: Path) -> None:
+    bodies = ["pass", "pass", LEAKS["told"][0], "pass", LEAKS["arguments"][0]]
+    session = _session(tmp_path, *bodies, options=("-n", "2"))
+    assert session.returncode == pytest.ExitCode.TESTS_FAILED, session.stdout
+    assert "5 passed" in session.stdout
+    found = {line.split(":")[0] for line in _findings(session)}
+    assert found == {"FOUND  password 2", "FOUND  password 4"}
+
+
+def test_a_process_that_ends_without_a_word_fails_the_session(tmp_path: Path) -> None:
+    session = _session(tmp_path, "pass", "pass", "import os; os._exit(3)", options=("-n", "2"))
+    assert session.returncode == pytest.ExitCode.TESTS_FAILED, session.stdout
+    assert "UNKNOWN  what gw" in session.stdout
+    assert "none of the session's secrets" not in session.stdout

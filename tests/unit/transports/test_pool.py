@@ -210,7 +210,7 @@ def test_it_is_in_use_while_a_command_runs(pool: Pool, network: FakeNetwork) -> 
         {"fingerprint": "SHA256:a"},
         {"known_hosts": Path("/known")},
     ],
-    ids=str,
+    ids=lambda other: next(iter(other)),
 )
 def test_whatever_decides_who_gets_in_keeps_apart(other: dict[str, Any], pool: Pool) -> None:
     assert pool.connection(target()) is pool.connection(target())

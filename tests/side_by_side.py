@@ -1,0 +1,112 @@
+"""What tests in several processes (pytest-xdist) have in common; a pytest plugin.
+
+The process that hands the tests out runs none of them. It holds what all of them use, the Docker engine, and
+has the image of the test hosts built while tests that need no host run already. What a test says to people,
+it passes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from containers.ssh import build
+from tests.hosts.docker_engine import NoDockerEngine, docker_engine
+
+_TESTS = Path(__file__).parent
+_UNIT = _TESTS / "unit"
+_HOSTS = _TESTS / "hosts"
+_SAID = "said"
+
+_shared = ExitStack()
+
+
+def hands_out(config: pytest.Config) -> bool:
+    """This process hands tests out to others."""
+    return not is_worker(config) and getattr(config.option, "dist", "no") != "no"
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """This process runs what another one hands out to it."""
+    return hasattr(config, "workerinput")
+
+
+def say(config: pytest.Config, text: str) -> None:
+    """Print ``text`` for the person who runs the tests: at once, or when this process has ended.
+
+    The caller has to suspend pytest's capturing.
+    """
+    if is_worker(config):
+        config.workeroutput.setdefault(_SAID, []).append(text)  # type: ignore[attr-defined]
+    else:
+        print(text, flush=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Print what the tests of a process have said."""
+    for text in getattr(node, "workeroutput", {}).get(_SAID, []):
+        print(text, flush=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, object, object]:
+    """Let reports travel in which there is text that is no Unicode, such as names of files of bytes."""
+    return _as_unicode((yield))
+
+
+def _as_unicode(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_as_unicode(key): _as_unicode(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_as_unicode, value))
+    return value
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start what is shared, before there is a process that could start one of its own."""
+    if not hands_out(session.config):
+        return
+    paths = [Path(argument.split("::")[0]).resolve() for argument in session.config.args]
+    if not all(path.is_relative_to(_UNIT) for path in paths):
+        _shared.enter_context(_engine(build_image=any(_HOSTS.is_relative_to(path) for path in paths)))
+
+
+def pytest_unconfigure() -> None:
+    """End what is shared."""
+    _shared.close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what needs no image: it is being built meanwhile."""
+    if is_worker(config):
+        items.sort(key=lambda item: not item.path.is_relative_to(_UNIT))
+
+
+@contextlib.contextmanager
+def _engine(*, build_image: bool) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(docker_engine())
+        except NoDockerEngine:
+            build_image = False  # each test that needs one will say why there is none
+        if build_image:
+            building = threading.Thread(target=_build, name="image of the test hosts", daemon=True)
+            building.start()
+            stack.callback(building.join)
+        yield
+
+
+def _build() -> None:
+    with contextlib.suppress(build.ImageError):
+        build.build(lambda line: print(line, file=sys.stderr, flush=True))
