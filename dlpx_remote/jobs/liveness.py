@@ -17,6 +17,9 @@ from pathlib import Path
 
 SILENCE = 12.0
 """Seconds without a beat after which a process elsewhere counts as dead."""
+CUT_OFF = 9.0
+"""Seconds out of reach of the database after which a process counts itself as dead: before others do."""
+_BLIND = 6.0  # seconds between two looks after which nothing that was seen before counts: nobody looked
 
 _PROC = Path("/proc")
 
@@ -64,14 +67,18 @@ class Watch:
     """
 
     clock: Callable[[], float] = time.monotonic
-    silence: float = SILENCE
+    silence: float = field(default_factory=lambda: SILENCE)
     _seen: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _looked: float | None = None
 
     def dead(self, executor: Identity, beats: int) -> bool:
         """Whether ``executor``, whose count of beats is now ``beats``, is surely or presumably dead."""
         if executor.boot == _boot():
             return _started_ticks(executor.process) != executor.started_ticks
         now = self.clock()
+        if self._looked is not None and now - self._looked > _BLIND:
+            self._seen.clear()  # the database was away, from us and perhaps from them
+        self._looked = now
         last, since = self._seen.get(executor.id, (None, now))
         if last != beats:
             self._seen[executor.id] = (beats, now)

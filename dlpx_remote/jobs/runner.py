@@ -15,7 +15,7 @@ from typing import Any
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.jobs.base import Abandoned, UnknownOperation
 from dlpx_remote.jobs.durable import Durable
-from dlpx_remote.jobs.liveness import Identity, Watch, own_identity
+from dlpx_remote.jobs.liveness import CUT_OFF, Identity, Watch, own_identity
 from dlpx_remote.jobs.model import Workflow
 from dlpx_remote.jobs.outcomes import check_value
 from dlpx_remote.jobs.queue import Queue, Ticket
@@ -74,8 +74,11 @@ class Runner:
         except BaseException:
             queue.leave(self.identity.id)
             raise
+        self._reached = time.monotonic()
         self._thread = threading.Thread(target=self._look_after, name="jobs", daemon=True)
         self._thread.start()
+        if not store.is_file:
+            threading.Thread(target=self._guard, name="jobs guard", daemon=True).start()
 
     @property
     def running(self) -> list[str]:
@@ -138,7 +141,9 @@ class Runner:
             self._wake.clear()
 
     def _beat(self) -> None:
-        if not self._queue.beat(self.identity.id):
+        known = self._queue.beat(self.identity.id)
+        self._reached = time.monotonic()
+        if not known:
             _LOG.warning("this process was taken for dead; it goes on without the jobs that it had")
             self._queue.enter(self.identity, worker=self._parallel > 0)
         if not self._taking:
@@ -154,6 +159,16 @@ class Runner:
                 self._hold(ticket)
                 self._durable.resume(ticket.workflow_id, ticket.reference)
             self._watch.forget(id)
+
+    def _guard(self) -> None:
+        """End what runs when the database is out of reach for so long that others take us for dead.
+
+        Where the database is a file, the process table tells whether we live, and nothing need be ended.
+        """
+        while not self._closing.wait(1.0):
+            if time.monotonic() - self._reached > CUT_OFF:
+                for job in self._jobs():
+                    job.abandon("the database has been out of reach for too long")
 
     def _take(self) -> None:
         if not self._taking:

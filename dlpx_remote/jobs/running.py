@@ -162,7 +162,7 @@ class RunningJob:
 
     def abandon(self, reason: str) -> None:
         """This process does nothing more for the job: end what runs, refuse what comes."""
-        self._abandoned = reason
+        self._abandoned = self._abandoned or reason
         self._call_enders()
 
     def take_lines(self) -> list[Line]:

@@ -30,6 +30,13 @@ REVISION = "0005"
 """The newest migration. Kept here so that opening an up-to-date state need not load the migrations."""
 
 _BUSY_TIMEOUT = 60.0  # seconds; a write takes milliseconds, so this is for a machine that is badly overloaded
+_PATIENCE = {  # libpq's, so that nobody waits for a server that vanished; seconds, the last one milliseconds
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 _POSTGRESQL_LOCK = 0x646C7078  # any number that is ours: held while one process migrates
 
 
@@ -236,7 +243,7 @@ def _parse_url(text_of_url: str) -> URL:
 def _create_engine(url: URL) -> Engine:
     try:
         if url.get_backend_name() != "sqlite":
-            return create_engine(url, pool_pre_ping=True)
+            return _create_server_engine(url)
         engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT})
     except NoSuchModuleError:
         raise StateError(
@@ -258,6 +265,20 @@ def _create_engine(url: URL) -> Engine:
     def on_begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _create_server_engine(url: URL) -> Engine:
+    if url.get_backend_name() != "postgresql":
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, pool_pre_ping=True, connect_args=_PATIENCE)
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _entry: ConnectionPoolEntry) -> None:
+        with connection.cursor() as cursor:  # a process that was stopped must not hold its locks for ever
+            cursor.execute("SET idle_in_transaction_session_timeout = '20s'")
+        connection.commit()
 
     return engine
 

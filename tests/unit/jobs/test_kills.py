@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +75,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Aftermath:
-    """Everything that the kills left, and how long the next process had to work on it, in seconds."""
+    """Everything that the kills left."""
 
     found: dict[str, Found]
-    recovery: float
     locks_left: list[str]
 
 
@@ -106,11 +104,9 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Con
         running[0].join(60)
         assert running[0].exitcode == -9, "it should have died at its point"
         running.pop(0)
-    began = time.monotonic()
     heir = context.Process(target=recover, args=(state, _RECOVERY))
     heir.start()
     heir.join(2 * _RECOVERY)
-    recovery = time.monotonic() - began
     assert heir.exitcode == 0
     store = Store(Path(state))
     with Jobs(store, {"life": life}) as jobs:
@@ -120,7 +116,6 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Con
         }
         yield Aftermath(
             {name: Found(known[name], world(request)) for name, request in requests.items()},
-            recovery,
             [lock for job in known.values() for lock in job.holds],
         )
     store.close()
@@ -153,6 +148,5 @@ def test_a_killed_job_is_finished_or_undone_and_nothing_is_run_twice(
         assert StepState.INTERRUPTED in [step.state for step in found.job.steps]
 
 
-def test_the_next_process_is_done_within_the_time_that_it_has(aftermath: Aftermath) -> None:
-    assert aftermath.recovery < _RECOVERY
+def test_the_next_process_frees_what_the_dead_held(aftermath: Aftermath) -> None:
     assert aftermath.locks_left == []

@@ -1,0 +1,1 @@
+"""Jobs where more than Python is needed: PostgreSQL, a file system of their own, and time."""
