@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import platformdirs
 
+from dlpx_remote.engine_sources import LifeCycle
 from dlpx_remote.engine_storage import Storage
 from dlpx_remote.environments.connections import Connections
 from dlpx_remote.environments.model import (
@@ -137,7 +138,8 @@ class Engine:
     """An open engine: its state, its connections and its plugin workers. Safe for use from several threads.
 
     ``jobs`` are its jobs: :class:`~dlpx_remote.jobs.jobs.Jobs`; ``engine_jobs`` has the rest. ``storage`` is
-    its pool of data sets: :class:`~dlpx_remote.engine_storage.Storage`.
+    its pool of data sets: :class:`~dlpx_remote.engine_storage.Storage`. ``dsources``, ``vdbs``, ``snapshots``
+    and ``hooks`` are what ``engine_sources`` describes.
 
     Args:
         state: directory of the engine's state; None takes the user's data directory for ``dlpx-remote``
@@ -180,6 +182,20 @@ class Engine:
         self._workflows: dict[str, Workflow] = {}
         self.storage = Storage(self._store, self._warn)
         self.jobs = Jobs(self._store, self._workflows, warn=self._warn)
+        self._life = LifeCycle(
+            self._store,
+            self.jobs,
+            registry=self._registry,
+            inventory=self._inventory,
+            plugins=self._plugins,
+            workers=self._workers,
+            secrets=self._secrets,
+            connections=self._connections,
+            pool=self.storage.pool,
+        )
+        self._workflows.update(self._life.workflows)
+        self.dsources, self.vdbs = self._life.dsources, self._life.vdbs
+        self.snapshots, self.hooks = self._life.snapshots, self._life.hooks
 
     def __enter__(self) -> Self:
         return self
@@ -220,6 +236,7 @@ class Engine:
     def remove_environment(self, name: str) -> RemovedEnvironment:
         """Forget it and what was discovered there; take away the engine's directory if the host answers."""
         environment = self._registry.get(name)
+        self._life.refuse_if_used(environment)
         made = self._registry.made_on_host(environment.reference)
         removed = forget_on_host(self._connections, environment, made)
         self._registry.remove(environment.reference)
@@ -236,6 +253,8 @@ class Engine:
 
     def remove_user(self, environment: str, user: str) -> Environment:
         """Forget a user; the primary one is refused."""
+        known = self._registry.get(environment)
+        self._life.refuse_if_used(known, user_by_name(known, user))
         changed = self._registry.remove_user(environment, user)
         self._connections.discard(changed.reference)
         return changed

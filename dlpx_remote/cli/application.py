@@ -14,13 +14,17 @@ import typer
 from dlpx_remote.cli import (
     demo,
     discovery,
+    dsources,
     environments,
+    hooks,
     jobs,
     plugins,
     scripts,
+    snapshots,
     source_configs,
     storage,
     trying,
+    vdbs,
 )
 from dlpx_remote.cli.exits import Exit, report_defect, report_error
 from dlpx_remote.cli.output import ReaderGone, say
@@ -41,6 +45,10 @@ plugins.commands.command("run")(trying.run_operation)
 application.add_typer(plugins.commands, name="plugin")
 application.command("discover")(discovery.discover)
 application.add_typer(source_configs.commands, name="source-config")
+application.add_typer(dsources.commands, name="dsource")
+application.add_typer(vdbs.commands, name="vdb")
+application.add_typer(snapshots.commands, name="snapshot")
+application.add_typer(hooks.commands, name="hook")
 application.command("run")(scripts.run_script)
 application.add_typer(jobs.commands, name="job")
 application.command("worker")(jobs.worker)

@@ -6,7 +6,10 @@ rows into values. No column holds a secret, only references to where secrets are
 
 from __future__ import annotations
 
-from dlpx_remote.store import job_models  # noqa: F401  (so that all tables are known to the metadata)
+from dlpx_remote.store import (  # so that all tables are known to the metadata
+    job_models,  # noqa: F401
+    source_models,  # noqa: F401
+)
 from dlpx_remote.store.database import StateError, Store
 from dlpx_remote.store.ledger import Entry, Kind, Ledger, State, StillNeeded
 from dlpx_remote.store.settings import Settings

@@ -21,7 +21,7 @@ from typing import Any, Literal, Protocol
 
 from dlpx_remote.environments.connections import Connections
 from dlpx_remote.environments.directories import HostDirectories
-from dlpx_remote.environments.model import Environment
+from dlpx_remote.environments.model import Environment, EnvironmentUser
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.plugins.plugin import Plugin
 from dlpx_remote.redaction import redact
@@ -243,9 +243,14 @@ def new_job(kind: str) -> str:
     return f"{kind}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
-def wire_connection(environment: Environment, directories: HostDirectories) -> dict[str, Any]:
-    """The connection of the primary user, as a plugin operation is handed it: names and references only."""
-    user = environment.primary_user
+def wire_connection(
+    environment: Environment, directories: HostDirectories, user: EnvironmentUser | None = None
+) -> dict[str, Any]:
+    """The connection of a user (the primary one for None), as a plugin operation is handed it.
+
+    It holds names and references only.
+    """
+    user = user or environment.primary_user
     return {
         "environment": {
             "name": environment.name,

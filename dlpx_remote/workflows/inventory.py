@@ -64,6 +64,126 @@ class Inventory:
                 for row in _repositories(session, environment_row, _plugin(session, plugin))
             )
 
+    def parameters(
+        self, repository: str, source_config: str | None
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """What the plugin returned for a repository and a source config, by their references.
+
+        Raises:
+            NotFound: one of them is not known.
+        """
+        with self._store.read() as session:
+            found = session.scalars(
+                select(RepositoryRow).where(RepositoryRow.reference == repository)
+            ).first()
+            if found is None:
+                raise not_found("repository", repository, (), "Discover again: dlpx-remote discover.")
+            if source_config is None:
+                return dict(found.parameters), None
+            config = session.scalars(
+                select(SourceConfigRow).where(SourceConfigRow.reference == source_config)
+            ).first()
+            if config is None:
+                raise not_found("source config", source_config, (), "Discover again: dlpx-remote discover.")
+            return dict(found.parameters), dict(config.parameters)
+
+    def source_config(
+        self, environment: Environment, name: str, plugin: str | None = None, repository: str | None = None
+    ) -> tuple[str, str, str]:
+        """The one source config of that name (or reference) on an environment.
+
+        Args:
+            environment: where.
+            name: name or reference.
+            plugin: identifier of the plugin, where several found one of that name.
+            repository: name or reference of the repository, likewise.
+
+        Returns:
+            The plugin's identifier, and the references of repository and source config.
+
+        Raises:
+            NotFound: there is none.
+            InvalidRequest: there are several, or it is gone.
+        """
+        with self._store.read() as session:
+            rows = self._configs(session, environment, plugin, repository)
+            found = [row for row in rows if name in (row[2].name, row[2].reference)]
+            if not found:
+                known = [config.name for _, _, config in rows]
+                hint = f"Discover first: dlpx-remote discover {environment.name}."
+                raise not_found(f"source config on {environment.name}", name, known, hint)
+            if len(found) > 1:
+                listed = ", ".join(
+                    f"{config.reference} ({owner.name}, {place.name})" for owner, place, config in found
+                )
+                raise InvalidRequest(
+                    f"{environment.name} has {len(found)} source configs named {name!r}.",
+                    f"Name one by its reference: {listed}.",
+                )
+            owner, place, config = found[0]
+            if config.state == "gone":
+                raise InvalidRequest(
+                    f"The source config {name!r} is gone from {environment.name}.",
+                    f"If it is back, discover again: dlpx-remote discover {environment.name}.",
+                )
+            return owner.identifier, place.reference, config.reference
+
+    def repository(self, environment: Environment, plugin: str, name: str | None) -> str:
+        """Reference of a plugin's repository on an environment.
+
+        Args:
+            environment: where.
+            plugin: the plugin's identifier.
+            name: name or reference; None for the only one.
+
+        Raises:
+            NotFound: there is none.
+            InvalidRequest: there are several, or it is gone.
+        """
+        with self._store.read() as session:
+            rows = _repositories(
+                session, _environment(session, environment.reference), _plugin(session, plugin)
+            )
+            if name is not None:
+                return _by_name(rows, name, environment.name).reference
+            present = [row for row in rows if row.state == "present"]
+            if len(present) == 1:
+                return present[0].reference
+            if not present:
+                raise InvalidRequest(
+                    f"The plugin has found no repository on {environment.name}.",
+                    f"Discover first: dlpx-remote discover {environment.name}.",
+                )
+            raise InvalidRequest(
+                f"There are {len(present)} repositories on {environment.name}.",
+                f"Name one with --repository: {', '.join(row.name for row in present)}.",
+            )
+
+    def names(self, repository: str, source_config: str | None) -> tuple[str, str | None]:
+        """What a repository and a source config are called, by their references."""
+        with self._store.read() as session:
+            found = session.scalars(select(RepositoryRow).where(RepositoryRow.reference == repository)).one()
+            config = session.scalars(
+                select(SourceConfigRow).where(SourceConfigRow.reference == (source_config or ""))
+            ).first()
+            return found.name, None if config is None else config.name
+
+    def _configs(
+        self, session: Session, environment: Environment, plugin: str | None, repository: str | None
+    ) -> list[tuple[PluginRow, RepositoryRow, SourceConfigRow]]:
+        statement = (
+            select(PluginRow, RepositoryRow, SourceConfigRow)
+            .join(RepositoryRow, RepositoryRow.plugin_id == PluginRow.id)
+            .join(SourceConfigRow, SourceConfigRow.repository_id == RepositoryRow.id)
+            .join(EnvironmentRow, RepositoryRow.environment_id == EnvironmentRow.id)
+            .where(EnvironmentRow.reference == environment.reference)
+            .order_by(SourceConfigRow.id)
+        )
+        if plugin is not None:
+            statement = statement.where(PluginRow.identifier == plugin)
+        rows = [(row[0], row[1], row[2]) for row in session.execute(statement)]
+        return [row for row in rows if repository in (None, row[1].name, row[1].reference)]
+
     def add_manual(
         self, environment: Environment, plugin: str, repository: str, found: Found
     ) -> DiscoveredObject:

@@ -97,6 +97,9 @@ def test_what_an_older_version_wrote_is_kept_and_means_what_it_meant(state: Path
         for column in added_since:
             session.execute(text(f"ALTER TABLE environments DROP COLUMN {column}"))
         session.execute(text("ALTER TABLE environment_users DROP COLUMN certificate_path"))
+        for table in ("hook_templates", "hooks", "snapshots", "sources"):
+            session.execute(text(f"DROP TABLE {table}"))
+        session.execute(text("DELETE FROM counters WHERE kind IN ('dsource', 'vdb', 'snapshot')"))
         for table in ("job_locks", "job_events", "job_steps", "jobs", "executors"):
             session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("DELETE FROM counters WHERE kind = 'job'"))

@@ -1,0 +1,165 @@
+"""What the commands on dSources and VDBs share: parameters, hooks, asking for a job and following it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dlpx_remote.cli.following import run_job
+from dlpx_remote.cli.output import Output, say
+from dlpx_remote.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from dlpx_remote.engine import Engine
+    from dlpx_remote.engine_sources import Asked, Given, Hook
+
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        metavar="NAME=VALUE",
+        help="A parameter that the plugin's schema has; A.B=VALUE for a property of an object. Repeatable.",
+    ),
+]
+ParamsFileOption = Annotated[
+    Path | None,
+    typer.Option("--params-file", metavar="FILE", help="Parameters as a JSON or YAML object; --param wins."),
+]
+HookOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hook",
+        metavar="EVENT=FILE",
+        help="A script to run at EVENT: bash, or expect for .exp, PowerShell for .ps1; "
+        "EVENT=template:NAME runs a template. Repeatable.",
+    ),
+]
+LoginHookOption = Annotated[
+    list[str] | None,
+    typer.Option("--login-hook", metavar="EVENT=FILE", help="The same in a login shell (bash only)."),
+]
+DetachOption = Annotated[
+    bool, typer.Option("--detach", help="Leave the job to a worker and print its reference.")
+]
+NoWaitOption = Annotated[
+    bool,
+    typer.Option("--no-wait", help="Fail at once where another job holds what this one needs."),
+]
+ForceOption = Annotated[
+    bool,
+    typer.Option("--force", help="Take along what depends on it, and go on where a host or plugin fails."),
+]
+
+_INTERPRETERS = {".exp": "expect", ".tcl": "expect", ".ps1": "powershell"}
+
+
+def given(texts: Sequence[str] | None, file: Path | None) -> Given:
+    """Parameters from the options.
+
+    Raises:
+        InvalidRequest: one has no ``=``, or the file cannot be read.
+    """
+    from dlpx_remote.engine_sources import Given
+
+    named: dict[str, str] = {}
+    for text in texts or ():
+        name, separator, value = text.partition("=")
+        if not separator or not name.strip("."):
+            raise InvalidRequest(f"--param {text}: there is no NAME=VALUE in it.")
+        named[name] = value
+    return Given(_from_file(file) if file is not None else {}, named)
+
+
+def hooks(files: Sequence[str] | None, login: Sequence[str] | None = None) -> list[Hook]:
+    """Hooks from the options.
+
+    Raises:
+        InvalidRequest: one has no ``=``, or its file cannot be read.
+    """
+    found = [*((text, False) for text in files or ()), *((text, True) for text in login or ())]
+    return [_hook(text, number, in_login_shell) for number, (text, in_login_shell) in enumerate(found, 1)]
+
+
+def read_script(file: Path) -> str:
+    """The text of a hook.
+
+    Raises:
+        InvalidRequest: it cannot be read.
+    """
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The script {file} cannot be read: {error}.") from None
+
+
+def interpreter_of(file: Path) -> Any:
+    """What runs a script, by its name."""
+    return _INTERPRETERS.get(file.suffix.lower(), "bash")
+
+
+def asked(detach: bool, no_wait: bool) -> Asked:
+    """How a job is asked for, from the options."""
+    from dlpx_remote.engine_sources import Asked
+
+    return Asked(detach=detach, wait=not no_wait)
+
+
+def carry_out(
+    context: typer.Context,
+    ask: Callable[[Engine], str],
+    done: Callable[[Any], str],
+    *,
+    detach: bool,
+    output: Output,
+) -> None:
+    """Ask for a job, follow it to its end unless it is detached, and say what came of it.
+
+    Args:
+        context: of the command.
+        ask: asks for the job; gives its reference.
+        done: says in a sentence what the job's result means.
+        detach: leave it to a worker.
+        output: how to print.
+    """
+    run_job(context, ask, detach=detach, output=output, then=lambda _engine, job: say(done(job.result)))
+
+
+def _hook(text: str, number: int, login_shell: bool) -> Hook:
+    from dlpx_remote.engine_sources import Hook, Script
+
+    event, separator, where = text.partition("=")
+    if not separator or not where:
+        raise InvalidRequest(f"--hook {text}: there is no EVENT=FILE in it.")
+    if where.startswith("template:"):
+        name = where.removeprefix("template:")
+        return Hook(event, f"{number} {name}"[:100], template=name)
+    file = Path(where)
+    script = Script(interpreter_of(file), login_shell, read_script(file))
+    return Hook(event, f"{number} {file.name}"[:100], script)
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"--params-file: {file} cannot be read: {error}.") from None
+    try:
+        values = json.loads(text) if file.suffix.lower() == ".json" else _yaml(text)
+    except ValueError as error:
+        raise InvalidRequest(f"--params-file: {file} is neither JSON nor YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise InvalidRequest(f"--params-file: {file} holds no object.", "Write names and values in it.")
+    return values
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None

@@ -1,0 +1,116 @@
+"""The engine operations on dSources, in the order of the table of engine operations (docs/life-cycle.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlpx_remote.jobs.base import Job, Request
+from dlpx_remote.workflows.operating import Operation, record_source
+from dlpx_remote.workflows.removal import remove_everything
+from dlpx_remote.workflows.rooms import Rooms
+from dlpx_remote.workflows.sources import DISABLED, ENABLED
+
+Result = dict[str, Any]
+
+
+def link(rooms: Rooms, job: Job, request: Request) -> Result:
+    """Make a dSource: its record and its data set, which the first sync fills.
+
+    Request: see :func:`record_source`.
+    """
+    source = record_source(rooms, job, request)
+    with Operation(rooms, job, source.reference) as dsource:
+        try:
+            dsource.create_volume(source.current.volume)
+            dsource.record("enable it", state=ENABLED, active=True)
+        except Exception as error:
+            job.compensating(error)
+            remove_everything(dsource, force=True)
+            raise
+    return {"dsource": source.reference, "name": source.name}
+
+
+def sync(rooms: Rooms, job: Job, request: Request) -> Result:
+    """Linked Source Sync, direct and staged.
+
+    Request: ``source`` (reference), ``snapshot_parameters``, ``hooks``.
+    """
+    parameters = request.get("snapshot_parameters")
+    with Operation(rooms, job, request["source"], request) as dsource:
+        dsource.require(ENABLED)
+        try:
+            if dsource.source.staged:
+                _stage(dsource)
+            dsource.run_hooks("pre-sync")
+            dsource.plugin("linked.pre_snapshot", snapshot_parameters=parameters)
+            snapshot = dsource.take_snapshot(parameters)
+            value = dsource.plugin("linked.post_snapshot", snapshot_parameters=parameters)
+            dsource.keep_snapshot(snapshot, value)
+        except Exception as error:
+            job.compensating(error)
+            dsource.quietly(dsource.drop_unfinished_snapshot)
+            dsource.quietly(dsource.run_hooks, "post-sync")
+            raise
+        dsource.run_hooks_whatever_happens("post-sync")
+    return {"dsource": dsource.source.reference, "snapshot": snapshot.reference}
+
+
+def enable(rooms: Rooms, job: Job, request: Request) -> Result:
+    """Linked Source Enable. Request: ``source`` (reference), ``hooks``."""
+    with Operation(rooms, job, request["source"], request) as dsource:
+        dsource.require(DISABLED)
+        if dsource.source.staged:
+            try:
+                _stage(dsource)
+                dsource.plugin("linked.start_staging")
+            except Exception as error:
+                job.compensating(error)
+                dsource.quietly(dsource.unmount, dsource.source.current, force=True)
+                raise
+        dsource.record("enable it", state=ENABLED, active=True)
+    return {"dsource": dsource.source.reference}
+
+
+def disable(rooms: Rooms, job: Job, request: Request) -> Result:
+    """Linked Source Disable. Request: ``source`` (reference), ``hooks``, ``force``."""
+    force = bool(request.get("force"))
+    with Operation(rooms, job, request["source"], request) as dsource:
+        dsource.require(ENABLED)
+        if dsource.source.staged:
+            dsource.attempt(force, dsource.plugin, "linked.stop_staging")
+            try:
+                dsource.unmount(dsource.source.current, force=force)
+            except Exception as error:
+                job.compensating(error)
+                dsource.quietly(dsource.plugin, "linked.start_staging")
+                raise
+        dsource.record("disable it", state=DISABLED, active=False)
+    return {"dsource": dsource.source.reference}
+
+
+def status(rooms: Rooms, job: Job, request: Request) -> Result:
+    """Status of a dSource. Request: ``source`` (reference)."""
+    with Operation(rooms, job, request["source"]) as dsource:
+        if dsource.source.state != ENABLED:
+            return {"status": "INACTIVE"}
+        if not dsource.source.staged:
+            return {"status": "ACTIVE"}
+        found = dsource.plugin("linked.status")
+        dsource.record_status(found)
+    return {"status": found}
+
+
+def worker(rooms: Rooms, job: Job, request: Request) -> Result:
+    """One run of the staging worker. Request: ``source`` (reference)."""
+    with Operation(rooms, job, request["source"]) as dsource:
+        dsource.require(ENABLED)
+        if dsource.source.staged and dsource.source.current.mounts:
+            dsource.plugin("linked.worker")
+    return {"dsource": dsource.source.reference}
+
+
+def _stage(dsource: Operation) -> None:
+    """Mount the data set on the staging environment as the plugin wants it."""
+    current = dsource.specify_mounts(dsource.source.current)
+    dsource.record("note the mounts", current=current)
+    dsource.mount(current)

@@ -1,0 +1,170 @@
+"""The life cycle on real state and real plugin processes, with this machine as every host."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dlpx_remote.environments.directories import HostDirectories
+from dlpx_remote.environments.model import Authentication, Environment, EnvironmentSpec, EnvironmentUser
+from dlpx_remote.environments.registry import Registry
+from dlpx_remote.environments.secrets import Secrets
+from dlpx_remote.jobs.inline import InlineJob
+from dlpx_remote.plugins.plugin import load_plugin
+from dlpx_remote.plugins.worker import Workers
+from dlpx_remote.store import Store
+from dlpx_remote.transports.base import Connection
+from dlpx_remote.transports.privilege import Privilege
+from dlpx_remote.workflows.attaching import Attaching
+from dlpx_remote.workflows.hook_records import HookRecords
+from dlpx_remote.workflows.inventory import Inventory
+from dlpx_remote.workflows.plugins import Plugins
+from dlpx_remote.workflows.reconcile import Found
+from dlpx_remote.workflows.rooms import Rooms
+from dlpx_remote.workflows.source_records import SourceRecords
+from dlpx_remote.workflows.sources import Source
+from tests.unit.environments.local import LocalConnection
+from tests.unit.life.recorder import DIRECT_ID, STAGED_ID, write_recorder
+from tests.unit.life.rooms import Directories, WrittenDown
+
+INSTALLATION = Found("installation", {"name": "installation"}, {"name": "installation"})
+DATABASE = Found("database", {"name": "database"}, {"name": "database"})
+
+
+class World:
+    """Two environments, ``north`` (source and target) and ``south`` (staging), and the recorder plugin.
+
+    Args:
+        root: an empty directory.
+        workers: the processes for plugin code.
+        staged: link through staging.
+        plugin: options of :func:`write_recorder`.
+    """
+
+    def __init__(self, root: Path, workers: Workers, *, staged: bool = False, **plugin: Any) -> None:
+        self.place = root / "recorder"
+        self.home = root / "home"
+        self.home.mkdir()
+        self.staged = staged
+        self.store = Store(root / "state")
+        self.registry = Registry(self.store)
+        self.inventory = Inventory(self.store)
+        self.records = SourceRecords(self.store)
+        self.hooks = HookRecords(self.store)
+        self.plugins = Plugins(self.store, root / "plugins", workers)
+        self.mounting = WrittenDown()
+        self.pool = Directories(root / "pool", self.mounting)
+        self.connection_of = LocalConnection(self.home)
+        self.identifier = STAGED_ID if staged else DIRECT_ID
+        self.north = self.registry.add(EnvironmentSpec("north", "north.example", "ann"))
+        self.south = self.registry.add(EnvironmentSpec("south", "south.example", "sue"))
+        self.plugins.add(write_recorder(root / "plugin", self.place, staged=staged, **plugin))
+        self.secrets = Secrets(environment={"SECRET": "open sesame"})
+        found = self.inventory.record(
+            self.north,
+            self.identifier,
+            [Found(INSTALLATION.name, INSTALLATION.identity, INSTALLATION.parameters, (DATABASE,))],
+            "job",
+            datetime.now(UTC),
+        )
+        self.repository = found[0].reference
+        self.source_config = found[0].source_configs[0].reference
+        self.rooms = Rooms(
+            records=self.records,
+            hooks=self.hooks,
+            inventory=self.inventory,
+            environment=self.registry.get,
+            connections=self,
+            prepare=self._prepare,
+            plugin=lambda identifier: load_plugin(self.plugins.get_summary(identifier).directory),
+            workers=workers,
+            pool=self.pool,
+            attaching=Attaching(self.mounting, self.registry.get, self.connection),
+            resolve=self.secrets.resolve,
+        )
+        self._jobs = 0
+
+    def close(self) -> None:
+        self.store.close()
+
+    # connections
+
+    def connection(self, environment_reference: str, user_reference: str) -> Connection:
+        self.registry.lookup(environment_reference, user_reference)
+        return self.connection_of
+
+    def privilege(self, environment_reference: str, user_reference: str) -> Privilege:
+        raise AssertionError("no test here becomes root")
+
+    def _prepare(self, environment: Environment, user: EnvironmentUser) -> HostDirectories:
+        self.connection_of.facts()
+        return HostDirectories("/e", "/e/toolkit", "/e/scratch")
+
+    # the plugin
+
+    def order(self, **operations: str | None) -> None:
+        """Have operations (``virtual_configure="fail()"``) give something else than usual."""
+        file = self.place / "orders"
+        orders = json.loads(file.read_text())
+        for name, expression in operations.items():
+            group, _, attribute = name.partition("_")
+            orders[f"{group}.{attribute}"] = expression
+        file.write_text(json.dumps(orders))
+
+    def calls(self) -> list[dict[str, Any]]:
+        """What the plugin was asked since the last time."""
+        file = self.place / "calls"
+        if not file.exists():
+            return []
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        file.unlink()
+        return lines
+
+    def called(self) -> list[str]:
+        """The names of the operations since the last time."""
+        return [call["operation"] for call in self.calls()]
+
+    # operations
+
+    def job(self, **options: Any) -> InlineJob:
+        """A new job."""
+        self._jobs += 1
+        return InlineJob(f"JOB-{self._jobs}", **options)
+
+    def run(self, workflow: Callable[..., Any], job: InlineJob | None = None, **request: Any) -> Any:
+        """Run a workflow; ``source`` may be a source."""
+        source = request.get("source")
+        if isinstance(source, Source):
+            request["source"] = source.reference
+        return workflow(self.rooms, job or self.job(), {"hooks": [], **request})
+
+    def new(self, kind: str, name: str, **more: Any) -> dict[str, Any]:
+        """The request for a new dSource or VDB on ``north``."""
+        request: dict[str, Any] = {
+            "kind": kind,
+            "name": name,
+            "plugin": self.identifier,
+            "repository": self.repository,
+            "environment": self.north.reference,
+            "user": self.north.primary_user.reference,
+            "parameters": {},
+        }
+        if kind == "dsource":
+            request["source_config"] = self.source_config
+            if self.staged:
+                request["staging_environment"] = self.south.reference
+                request["staging_user"] = self.south.primary_user.reference
+        return {**request, **more}
+
+    def user(self) -> EnvironmentUser:
+        """A second user of ``north``."""
+        environment = self.registry.add_user("north", "second", Authentication(), False)
+        return environment.users[-1]
+
+    def volumes(self) -> set[str]:
+        """What is in the pool."""
+        assert set(self.pool.parents) == {path.name for path in self.pool.root.iterdir()}
+        return set(self.pool.parents)
