@@ -23,6 +23,9 @@ from tests.hosts.docker_engine import NoDockerEngine, docker_engine
 _TESTS = Path(__file__).parent
 _UNIT = _TESTS / "unit"
 _HOSTS = _TESTS / "hosts"
+_TOGETHER = (_TESTS / "nfs",)
+"""Folders whose tests share what is too expensive for every process, such as virtual machines: with
+``--dist loadgroup``, one process runs all of such a folder."""
 _SAID = "said"
 
 _shared = ExitStack()
@@ -88,9 +91,14 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what needs no image: it is being built meanwhile."""
-    if is_worker(config):
-        items.sort(key=lambda item: not item.path.is_relative_to(_UNIT))
+    """Begin with what needs no image, which is being built meanwhile; keep together what shares too much."""
+    if not is_worker(config):
+        return
+    items.sort(key=lambda item: not item.path.is_relative_to(_UNIT))
+    for item in items:
+        for folder in _TOGETHER:
+            if item.path.is_relative_to(folder):
+                item.add_marker(pytest.mark.xdist_group(folder.name))
 
 
 @contextlib.contextmanager
