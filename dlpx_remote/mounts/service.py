@@ -6,11 +6,9 @@ is taken, so that whatever process comes next can go on, or undo it.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from dlpx_remote.mounts.base import (
 )
 from dlpx_remote.mounts.host import NFS_OPTIONS, HostMounts, Source
 from dlpx_remote.mounts.inside import make_within, missing_within, remove_within
+from dlpx_remote.mounts.locks import exclusive
 from dlpx_remote.mounts.paths import checked_mount_path, checked_shared_path, directory_within
 from dlpx_remote.mounts.presentation import Presentations
 from dlpx_remote.mounts.reaching import Reached, reached, source_name
@@ -265,17 +264,9 @@ class Mounts:
             self._ledger.present(Kind.EXPORT, entry.name)
         return remarks
 
-    @contextmanager
-    def _locked(self, volume: str) -> Iterator[None]:
+    def _locked(self, volume: str) -> AbstractContextManager[None]:
         """One call at a time for a volume, whichever process of this machine makes it."""
-        path = self._presentations.path(f".{volume}.lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+        return exclusive(self._presentations.path(f".{volume}.lock"))
 
 
 class _Attaching:
