@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from dlpx_remote.mounts.presentation import Presentations
 from dlpx_remote.storage.initialise import PoolChoice, configured, initialise, open_pool
 from dlpx_remote.storage.pool import Pool, Recovery, Volume, VolumeKind
 from dlpx_remote.storage.room import in_words
@@ -99,6 +100,7 @@ class Storage:
         self._warn = warn
         self._lock = threading.Lock()
         self._pool: tuple[Pool, Recovery] | None = None
+        self.presentations = Presentations(store.directory / "presentations")
         self.ledger = Ledger(store)
         self.settings = Settings(store)
 
@@ -161,7 +163,7 @@ class Storage:
 
     def doctor(self) -> list[Finding]:
         """What this machine can do, what is missing, and where the ledger and reality differ."""
-        return examine(self.settings, self.ledger, self._store.directory)
+        return examine(self.settings, self.ledger, self._store.directory, presented=self.presentations.names)
 
     def _opened(self) -> tuple[Pool, Recovery]:
         with self._lock:

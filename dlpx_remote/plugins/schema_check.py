@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+_RECORD_SIZE = "recordSizeInKB"
+_WITH_RECORD_SIZE = ("linkedSourceDefinition", "virtualSourceDefinition")
 _NOT_SCHEMAS = frozenset({"enum", "const", "default", "examples"})
 
 
@@ -66,6 +68,8 @@ class SchemaCheck:
         # What is no schema cannot be walked as one.
         if sound and self._references():
             self._collisions()
+        if sound and self._name in _WITH_RECORD_SIZE:
+            self._record_size()
         if discovered:
             self._identity(sound)
 
@@ -128,6 +132,16 @@ class SchemaCheck:
                     "Rename one of them.",
                     (*path, "properties", later),
                 )
+
+    def _record_size(self) -> None:
+        """As the SDK has it: the engine reads the value itself, and takes whole numbers only."""
+        wanted = self._schema.get("properties", {}).get(_RECORD_SIZE)
+        if isinstance(wanted, dict) and wanted.get("type", "integer") != "integer":
+            self._error(
+                f"`{_RECORD_SIZE}` must have `type` integer, not {wanted['type']!r}.",
+                "The engine takes it as the record size of the data set: a power of two from 1 to 16384.",
+                ("properties", _RECORD_SIZE, "type"),
+            )
 
     def _identity(self, sound: bool) -> None:
         properties = (

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from dlpx_remote.errors import RemoteError
+from dlpx_remote.mounts import kernelmounts
 from dlpx_remote.mounts.base import Exporter
 from dlpx_remote.storage.devices import program
 from dlpx_remote.storage.initialise import best_kind, configured, open_pool
@@ -25,7 +27,7 @@ Standing = Literal["ok", "missing", "wrong"]
 
 NFS_PORT = 2049
 _LITTLE = 1024**3  # bytes; the state with its logs and plugins takes some hundred megabytes
-_OLDEST_IDMAP = (5, 15)  # the first kernel that maps owners on Btrfs; XFS and ext4 had it from 5.12
+_NOBODY = 65534
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def examine(
             findings += _pool(pool)
     except RemoteError as error:
         findings.append(_wrong("storage", "pool", error))
+    findings.append(_maps_owners(state if pool is None else pool.root))
     try:
         ledger.verify()
         findings += _ledger(ledger, pool, exporters or {}, presented)
@@ -114,21 +117,28 @@ def _machine(state: Path) -> Iterator[Finding]:
         yield Finding("machine", "room for the state", "ok", f"{in_words(free)} free in {state}")
     yield _program("machine", "rsync", "rsync", "run_sync of plugins that link directly")
     yield _program("machine", "docker", "docker.io", "dlpx-remote demo")
-    yield _idmapped()
 
 
-def _idmapped() -> Finding:
-    release = os.uname().release
-    version = tuple(int("".join(filter(str.isdigit, part)) or 0) for part in release.split(".")[:2])
-    if version >= _OLDEST_IDMAP:
-        return Finding("machine", "owners mapped by a mount", "ok", f"Linux {release}")
-    return Finding(
-        "machine",
-        "owners mapped by a mount",
-        "missing",
-        f"Linux {release} is too old: owners are changed file by file",
-        "Use a kernel from 5.15 on.",
-    )
+def _maps_owners(directory: Path) -> Finding:
+    """Found out by mounting an empty directory with another owner, for a moment."""
+    what = "owners mapped by a mount"
+    try:
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=directory) as trial:
+            source, target = Path(trial) / "source", Path(trial) / "target"
+            source.mkdir()
+            target.mkdir()
+            kernelmounts.bind(source, target, (0, _NOBODY), (0, _NOBODY))
+            try:
+                mapped = target.stat().st_uid == _NOBODY
+            finally:
+                kernelmounts.unmount(target)
+    except OSError as error:
+        words = f"{error.strerror} in {directory}: owners are changed file by file"
+        action = "As root, use Linux 5.15 or later, and a file system that can (Btrfs, XFS, ext4)."
+        return Finding("storage", what, "missing", words, action)
+    if not mapped:
+        return Finding("storage", what, "wrong", f"{directory} shows the stored owner", "Report this.")
+    return Finding("storage", what, "ok", f"tried in {directory}")
 
 
 def _storage() -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from dlpx_remote.engine import Engine, InvalidRequest
 from dlpx_remote.engine_storage import PoolChoice, Recovery
+from dlpx_remote.mounts import kernelmounts
 from dlpx_remote.mounts.base import Export, Served
 from dlpx_remote.store import Kind, State, StateError
 from dlpx_remote.workflows import doctor
@@ -192,6 +194,33 @@ def test_exports_and_presentations_are_compared_too(engine: Engine, pool: Path, 
         ("export three", "wrong"),
     ]
     assert ("ganesha", "wrong", "It is not well.") in [(one.what, one.standing, one.words) for one in found]
+
+
+def test_a_volume_that_is_presented_without_the_ledger_is_found(engine: Engine, pool: Path) -> None:
+    opened = engine.storage.pool()
+    opened.create("data")
+    engine.storage.presentations.present("data", opened.path("data"), None)
+    try:
+        (found,) = findings(engine, "ledger")
+        assert found.what == "presentation data"
+        assert "the ledger does not name it" in found.words
+    finally:
+        engine.storage.presentations.withdraw("data")
+
+
+def test_whether_owners_can_be_mapped_is_tried(
+    engine: Engine, pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (found,) = [one for one in findings(engine, "storage") if one.what == "owners mapped by a mount"]
+    assert (found.standing, found.words) == ("ok", f"tried in {pool}")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(kernelmounts, "bind", refuse)
+    (found,) = [one for one in findings(engine, "storage") if one.what == "owners mapped by a mount"]
+    assert (found.standing, "owners are changed file by file" in found.words) == ("missing", True)
+    assert sorted(path.name for path in pool.iterdir()) == ["dlpx-remote-pool.json", "unfinished", "volumes"]
 
 
 def test_a_damaged_ledger_is_found(engine: Engine, pool: Path, scratch: Path) -> None:

@@ -233,6 +233,26 @@ def test_two_properties_that_become_one_attribute_are_a_problem(tmp_path: Path) 
     assert "`data_path` and `dataPath` would both be the attribute `data_path`" in problem.message
 
 
+@pytest.mark.parametrize("name", ["linkedSourceDefinition", "virtualSourceDefinition"])
+@pytest.mark.parametrize("wanted", ["string", "number", ["integer", "null"]])
+def test_a_record_size_is_a_whole_number(tmp_path: Path, name: str, wanted: Any) -> None:
+    definition = {"type": "object", "properties": {"recordSizeInKB": {"type": wanted}}}
+    problem = only_problem(write_plugin(tmp_path, schema={name: definition}))
+    assert problem.place == f"/{name}/properties/recordSizeInKB/type"
+    assert problem.message == f"`recordSizeInKB` must have `type` integer, not {wanted!r}."
+    assert "a power of two from 1 to 16384" in problem.hint
+
+
+@pytest.mark.parametrize("wanted", [{"type": "integer"}, {"enum": [8, 16]}, True])
+def test_a_record_size_may_be_narrowed_and_elsewhere_it_is_a_property_like_others(
+    tmp_path: Path, wanted: Any
+) -> None:
+    definition = {"type": "object", "properties": {"recordSizeInKB": wanted}}
+    load_plugin(write_plugin(tmp_path / "one", schema={"linkedSourceDefinition": definition}))
+    elsewhere = {"type": "object", "properties": {"recordSizeInKB": {"type": "string"}}}
+    load_plugin(write_plugin(tmp_path / "two", schema={"snapshotDefinition": elsewhere}))
+
+
 def test_problems_of_both_files_are_reported_at_once(tmp_path: Path) -> None:
     found = problems(write_plugin(tmp_path, config={"id": "x"}, schema={"snapshotDefinition": None}))
     assert [problem.file for problem in found] == ["plugin_config.yml", "schema.json"]
