@@ -23,9 +23,9 @@ from tests.hosts.docker_engine import NoDockerEngine, docker_engine
 _TESTS = Path(__file__).parent
 _UNIT = _TESTS / "unit"
 _HOSTS = _TESTS / "hosts"
-_TOGETHER = (_TESTS / "nfs",)
-"""Folders whose tests share what is too expensive for every process, such as virtual machines: with
-``--dist loadgroup``, one process runs all of such a folder."""
+_TOGETHER = (_TESTS / "nfs", _HOSTS / "test_postgres_example.py")
+"""Folders and modules whose tests share what is too expensive for every process, such as virtual machines:
+with ``--dist loadgroup``, one process runs all of such a place."""
 _SAID = "said"
 
 _shared = ExitStack()

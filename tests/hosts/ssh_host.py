@@ -135,7 +135,12 @@ class SshHost(LoginHost):
 
 @contextmanager
 def ssh_host(
-    image: str, directory: Path, *, small_tmp: bool = False, mounts: bool = False
+    image: str,
+    directory: Path,
+    *,
+    small_tmp: bool = False,
+    small_disk: bool = False,
+    mounts: bool = False,
 ) -> Iterator[SshHost]:
     """A host for the ``with`` block.
 
@@ -143,6 +148,7 @@ def ssh_host(
         image: name of the built image.
         directory: empty; key and password files go there.
         small_tmp: ``/tmp`` of 64 KiB, so that a full disk can be tried.
+        small_disk: the same with 16 MiB at ``/small``, for what needs more to begin with.
         mounts: root in it may mount, in the container's own mount namespace.
     """
     # Read when the library is imported: no second container that cleans up (we do), and ports on this
@@ -157,6 +163,8 @@ def ssh_host(
     container.ports["22/tcp"] = ("127.0.0.1",)  # type: ignore[assignment]  # a free port, loopback only
     if small_tmp:
         container.with_tmpfs_mount("/tmp", "size=64k,mode=1777")
+    if small_disk:
+        container.with_tmpfs_mount("/small", "size=16m,mode=1777")
     if mounts:
         container.with_kwargs(
             cap_add=["SYS_ADMIN"], security_opt=["apparmor=unconfined", "seccomp=unconfined"]

@@ -28,6 +28,7 @@ class Cluster:
     port: int | None
     readable: bool
     owner: str
+    staging: bool
 
     @property
     def running(self):
@@ -77,4 +78,5 @@ def _cluster(fields):
         port=port,
         readable=readable,
         owner=fields["owner"],
+        staging=fields["staging"] == "on",
     )

@@ -78,6 +78,7 @@ for data in "${!clusters[@]}"; do
         readable=yes
         version[$data]=$(< "$data/PG_VERSION")
         : "${config[$data]:=$data/postgresql.conf}"
+        : "${name[$data]:=$(setting cluster_name "${config[$data]}")}"
     fi
     number=$(sed -n 4p "$data/postmaster.pid" 2> /dev/null)
     : "${number:=${port[$data]-}}"
@@ -85,6 +86,6 @@ for data in "${!clusters[@]}"; do
     printf '%s\0' \
         "data=$data" "name=${name[$data]-}" "version=${version[$data]-}" "config=${config[$data]-}" \
         "program=${program[$data]-}" "port=$number" "readable=$readable" \
-        "owner=$(stat -c %U -- "$data" 2> /dev/null)" ""
+        "owner=$(stat -c %U -- "$data" 2> /dev/null)" "staging=$(setting 'dlpx\.staging' "${config[$data]-}")" ""
 done
 exit 0

@@ -1,0 +1,2 @@
+PATIENCE=3600
+ask "$STATEMENT" || fail "$(tail -n 20 "$log")"

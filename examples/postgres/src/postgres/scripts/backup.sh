@@ -1,0 +1,12 @@
+# Copies the source's cluster and its tablespaces into the data set, in place of what was there.
+rm -rf "$MOUNT/superuser" "$data" "$MOUNT/tablespaces" || exit
+mapping=()
+while IFS=$'\t' read -r oid directory; do
+    mapping+=(--tablespace-mapping "${directory//=/\\=}=$MOUNT/tablespaces/$oid")
+done < <(printf '%s' "$TABLESPACES")
+
+"$BIN/pg_basebackup" --dbname "$SOURCE" --no-password --pgdata "$data" --wal-method stream \
+    --checkpoint "$CHECKPOINT" "${mapping[@]}" || exit
+rm -f "$data/postgresql.auto.conf" # the source's ALTER SYSTEM settings
+touch "$data/postgresql.auto.conf" "$data/standby.signal"
+printf '%s\n' "$SUPERUSER" > "$MOUNT/superuser" # last: from here on there is a cluster

@@ -1,0 +1,1 @@
+[ ! -e "$MOUNT/superuser" ] || echo yes

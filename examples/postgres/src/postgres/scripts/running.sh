@@ -1,0 +1,1 @@
+! postmaster > /dev/null || echo yes

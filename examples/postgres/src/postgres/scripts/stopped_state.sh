@@ -1,0 +1,1 @@
+"$BIN/postgres" --version && "$BIN/pg_controldata" "$data"

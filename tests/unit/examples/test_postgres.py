@@ -1,0 +1,104 @@
+"""What the PostgreSQL example writes into files and makes of PostgreSQL's words, without a host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+from tests.unit.examples.modules import module
+
+
+@pytest.fixture
+def configuration() -> Iterator[ModuleType]:
+    yield from module("postgres/src/postgres/configuration.py")
+
+
+@pytest.fixture
+def failures() -> Iterator[ModuleType]:
+    yield from module("postgres/src/postgres/failures.py")
+
+
+@pytest.fixture
+def state() -> Iterator[ModuleType]:
+    yield from module("postgres/src/postgres/state.py")
+
+
+def test_later_settings_win_and_values_cannot_leave_their_line(configuration: ModuleType) -> None:
+    text = configuration.settings_file({"work_mem": "1MB", "wal_recycle": True}, {"work_mem": "it's \\ 2MB"})
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith("work_mem")] == [r"work_mem = 'it\'s \\ 2MB'"]
+    assert "wal_recycle = 'on'" in lines
+
+
+def test_a_connection_string_quotes_every_value_and_leaves_out_what_is_not_given(
+    configuration: ModuleType,
+) -> None:
+    assert configuration.connection_string(host="a b", user="o'hara", port=5432, sslmode=None) == (
+        r"host='a b' user='o\'hara' port='5432'"
+    )
+
+
+def test_colons_and_backslashes_of_a_password_are_its_own(configuration: ModuleType) -> None:
+    assert configuration.password_line(r"a:b\c") == r"*:*:*:*:a\:b\\c"
+
+
+def test_clients_log_in_with_a_password_and_the_owner_without(configuration: ModuleType) -> None:
+    assert configuration.access_file(["10.0.0.0/8"]).splitlines() == [
+        "local all all peer map=dlpx",
+        "host all all 10.0.0.0/8 scram-sha-256",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "meaning", "action"),
+    [
+        ('FATAL:  password authentication failed for user "r"', "the password", "~/.pgpass of ann"),
+        (
+            'FATAL:  no pg_hba.conf entry for replication connection from host "::1"',
+            "let this host in",
+            "once",
+        ),
+        ('FATAL:  role "r" does not exist', "no such role", "CREATE ROLE"),
+        ('could not translate host name "x" to address', "does not answer", "'sourceHost'"),
+        ("FATAL:  could not create any TCP/IP sockets", "listens on the port", "'port'"),
+        ("FATAL:  database files are incompatible with server", "major version", "repository"),
+        ("could not write file: No space left on device", "full", "Make room"),
+        ("FATAL:  database locale is incompatible with operating system", "locale", "locales"),
+        ("PostgreSQL cannot be run as root", "as root", "other than root"),
+        ("FATAL:  something new", "", "own words below"),
+    ],
+)
+def test_what_postgresql_says_becomes_something_to_do(
+    failures: ModuleType, said: str, meaning: str, action: str
+) -> None:
+    error = failures.explain("could not be started on db2", f"first line\n{said}\n", "ann")
+    assert error.message.startswith("PostgreSQL could not be started on db2.")
+    assert meaning in error.message
+    assert action in error.action
+    assert said in error.output
+
+
+def test_of_long_output_the_end_is_shown(failures: ModuleType) -> None:
+    assert failures.explain("could not be started", "x" * 10_000 + "the end", "ann").output.endswith(
+        "x the end"[2:]
+    )
+
+
+def test_the_state_of_a_stopped_cluster_comes_from_its_control_file(state: ModuleType) -> None:
+    control = """\
+postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
+pg_control version number:            1300
+Database system identifier:           7576000000000000001
+Latest checkpoint location:           0/5000028
+Latest checkpoint's TimeLineID:       2
+Time of latest checkpoint:            Wed Nov 25 03:01:02 2026
+"""
+    assert state.stopped(control) == {
+        "lsn": "0/5000028",
+        "time": "2026-11-25T03:01:02.000Z",
+        "timeline": 2,
+        "system_identifier": "7576000000000000001",
+        "version": "15.18",
+    }
