@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from dlpx_remote.cli import (
+    backups,
     demo,
     discovery,
     dsources,
@@ -54,6 +55,8 @@ application.add_typer(jobs.commands, name="job")
 application.command("worker")(jobs.worker)
 application.add_typer(storage.commands, name="storage")
 application.command("doctor")(storage.doctor)
+application.command("backup")(backups.backup)
+application.command("restore")(backups.restore)
 application.command("demo")(demo.demo)
 
 

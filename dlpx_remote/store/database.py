@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
@@ -56,6 +56,22 @@ class Store:
     """
 
     def __init__(self, directory: Path, url: str | None = None) -> None:
+        self._wanted = REVISION
+        self._begin(directory, url)
+
+    @classmethod
+    def at_revision(cls, directory: Path, url: str | None, revision: str) -> Self:
+        """The state at an older revision, for rows of that time; see :class:`Store`.
+
+        Raises:
+            StateError: as for :class:`Store`, or nobody knows that revision.
+        """
+        store = cls.__new__(cls)
+        store._wanted = revision
+        store._begin(directory, url)
+        return store
+
+    def _begin(self, directory: Path, url: str | None) -> None:
         self.directory = directory
         _prepare_directory(directory)
         self._place = _parse_url(url) if url else URL.create("sqlite", database=str(directory / DATABASE))
@@ -117,7 +133,7 @@ class Store:
             self._check_sqlite()
         with self._reader.connect() as connection:
             current = _revision(connection)
-        if current != REVISION:
+        if current != self._wanted:
             self._migrate()
 
     def _check_sqlite(self) -> None:
@@ -169,7 +185,14 @@ class Store:
                         "Upgrade dlpx-remote, or use another state directory; this one was left as it is.",
                     ) from None
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head" if self._wanted == REVISION else self._wanted)
+            except CommandError:
+                raise StateError(
+                    f"What is to be restored was written by a newer dlpx-remote (revision {self._wanted}; "
+                    f"this one knows up to {REVISION}).",
+                    "Upgrade dlpx-remote.",
+                ) from None
 
     @contextmanager
     def _errors(self, done: str) -> Iterator[None]:

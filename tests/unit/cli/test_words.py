@@ -57,6 +57,7 @@ ALL_COMMANDS = sorted(_commands(typer.main.get_command(application)))
 
 def test_there_are_the_commands_that_the_documentation_names() -> None:
     assert [" ".join(words) for words in ALL_COMMANDS] == [
+        "backup",
         "demo",
         "discover",
         "doctor",
@@ -98,6 +99,7 @@ def test_there_are_the_commands_that_the_documentation_names() -> None:
         "plugin run",
         "plugin show",
         "plugin stubs",
+        "restore",
         "run",
         "snapshot delete",
         "snapshot list",
