@@ -107,6 +107,8 @@ def add(context: typer.Context, path: PluginPath, output: OutputOption = Output.
         details.changed, "Added"
     )
     say(f"{done} plugin {summary.name}, build {summary.build_number} ({summary.identifier}).")
+    if details.migrated:
+        say(f"Brought {count(details.migrated, 'stored object')} to this build.")
     if details.warnings:
         say(f"It has {_tally(details.warnings)}: dlpx-remote plugin show {summary.name}")
 

@@ -72,12 +72,14 @@ class PluginDetails:
         operations: every operation of its type in table order, implemented or not.
         warnings: what is not wrong enough to refuse it: missing required operations, old language names.
         changed: for ``add``: ``new``, ``upgraded`` or ``unchanged``; empty otherwise.
+        migrated: for ``add``: how many stored objects were brought to this build.
     """
 
     summary: PluginSummary
     operations: tuple[OperationState, ...]
     warnings: tuple[Problem, ...] = ()
     changed: str = ""
+    migrated: int = 0
 
     @property
     def missing(self) -> tuple[OperationState, ...]:

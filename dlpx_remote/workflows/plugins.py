@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NoReturn
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -15,13 +16,15 @@ from sqlalchemy.orm import Session
 from dlpx.virtualization.platform.operation_table import PluginType, operations_for
 from dlpx_remote.environments.registry import not_found
 from dlpx_remote.errors import AlreadyExists, InvalidRequest, RemoteError
+from dlpx_remote.operations.dispatcher import Dispatcher
+from dlpx_remote.operations.library import LibraryCalls
 from dlpx_remote.plugins.check import PluginReport
 from dlpx_remote.plugins.check import check_plugin as examine
 from dlpx_remote.plugins.config import CONFIG_FILE
 from dlpx_remote.plugins.install import install
 from dlpx_remote.plugins.package import Package, build_package, unpacked
 from dlpx_remote.plugins.plugin import Plugin, PluginReading, load_plugin, read_plugin
-from dlpx_remote.plugins.problems import Problems
+from dlpx_remote.plugins.problems import Problem, Problems
 from dlpx_remote.plugins.source import entry_file, missing_operations
 from dlpx_remote.plugins.stubs import write_stubs
 from dlpx_remote.plugins.worker import ImplementedOperation, Workers
@@ -29,7 +32,9 @@ from dlpx_remote.store import Store
 from dlpx_remote.store.models import PluginRow
 from dlpx_remote.workflows.catalogue import OperationState, PluginCheck, PluginDetails, PluginSummary
 from dlpx_remote.workflows.discovery import Candidate
+from dlpx_remote.workflows.upgrading import OpenSession, Stored, Upgrade, following
 
+_ATTEMPTS = 3
 _LOG = logging.getLogger(__name__)
 
 
@@ -40,12 +45,16 @@ class Plugins:
         store: where they are recorded.
         directory: where the copies of their files are.
         workers: where their code is imported to see what it implements.
+        open_session: runs operations of a plugin; None gives its migrations no hosts to ask.
     """
 
-    def __init__(self, store: Store, directory: Path, workers: Workers) -> None:
+    def __init__(
+        self, store: Store, directory: Path, workers: Workers, open_session: OpenSession | None = None
+    ) -> None:
         self._store = store
         self._directory = directory
         self._workers = workers
+        self._upgrade = Upgrade(store, open_session or self._without_hosts)
 
     def add(self, path: Path) -> PluginDetails:
         """Check a plugin, copy its files and record it, in place of an earlier build.
@@ -53,9 +62,13 @@ class Plugins:
         Args:
             path: its directory, or the file that :func:`build` made of it.
 
+        Stored objects are brought to the newer build by its migrations, all of them or none; the earlier
+        build stays in use until that is done.
+
         Raises:
             PluginInvalid: it has errors.
             PackageUnusable: the file is no packaged plugin.
+            MigrationFailed: names the object that could not be migrated.
             InvalidRequest: a higher build is there already.
             AlreadyExists: the same build with other content, or another plugin of that name, is there.
         """
@@ -69,16 +82,44 @@ class Plugins:
             _may_follow(session, plugin)
         operations = _operations(report)
         installed = install(plugin, self._directory)
+        for _ in range(_ATTEMPTS):
+            details = self._record(installed, operations, report.warnings)
+            if details is not None:
+                return details
+        raise InvalidRequest(
+            f"Objects of the plugin {plugin.config.name} keep changing while it is upgraded.",
+            "Add it again when no discovery or job of it runs.",
+        )
+
+    def _record(
+        self, plugin: Plugin, operations: tuple[OperationState, ...], warnings: tuple[Problem, ...]
+    ) -> PluginDetails | None:
+        """Make a build the one in use, its objects migrated; None when they changed meanwhile."""
+        with self._store.read() as session:
+            before = _may_follow(session, plugin)
+            build = None if before is None else before.build_number
+            migrations = () if before is None else _migrations(before.operations)
+        migrated: list[tuple[Stored, Stored]] = []
+        if build is not None and build != plugin.config.build_number:
+            last = following(migrations, _migrations(map(asdict, operations)), plugin.config.name)
+            migrated = self._upgrade.migrate(plugin.config.id, plugin, last)
         with self._store.write() as session:
             known = _may_follow(session, plugin)
             changed = _change(known, plugin)
+            if (None if known is None else known.build_number) != build:
+                return None  # somebody else has added a build meanwhile
             row = known or PluginRow(identifier=plugin.config.id)
+            if changed == "upgraded" and not self._upgrade.apply(session, plugin.config.id, plugin, migrated):
+                return None
             if changed != "unchanged":
-                _fill(row, installed, operations)
+                _fill(row, plugin, operations)
                 session.add(row)
                 session.flush()
             _LOG.info("plugin %s build %s: %s", row.name, row.build_number, changed)
-            return PluginDetails(_summary(row), operations, report.warnings, changed)
+            return PluginDetails(_summary(row), operations, warnings, changed, len(migrated))
+
+    def _without_hosts(self, plugin: Plugin, job: str) -> Dispatcher:
+        return Dispatcher(self._workers, plugin, LibraryCalls(NoHosts()), job=job)
 
     def all(self) -> list[PluginSummary]:
         """Every plugin, by name."""
@@ -130,6 +171,18 @@ def directory_of(path: Path) -> Iterator[Path]:
             yield directory
     else:
         yield path
+
+
+class NoHosts:
+    """For a migration's library calls: it has no connection to ask through."""
+
+    def connection(self, environment_reference: str, user_reference: str) -> NoReturn:
+        """Refuse."""
+        raise InvalidRequest(
+            f"A migration cannot reach {user_reference} on {environment_reference}: all it has is stored."
+        )
+
+    privilege = connection
 
 
 def check(path: Path, workers: Workers | None = None) -> PluginCheck:
@@ -199,6 +252,12 @@ def _may_follow(session: Session, plugin: Plugin) -> PluginRow | None:
             f"Set buildNumber in {CONFIG_FILE} above {known.build_number} and add it again.",
         )
     return known
+
+
+def _migrations(operations: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Ids of the migrations among operations as they are recorded."""
+    found = (entry.get("migration_id") for entry in operations if entry["name"].startswith("upgrade."))
+    return tuple(one for one in found if one)
 
 
 def _change(known: PluginRow | None, plugin: Plugin) -> str:
