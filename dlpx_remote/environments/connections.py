@@ -93,7 +93,7 @@ class Connections:
         self._known_hosts = known_hosts
         self._warn = on_warning or _LOG.warning
         self._pool = Pool(network or SshNetwork(deadlines, trace), deadlines=deadlines, idle=idle)
-        self._windows = WinrmPool(deadlines, trace)
+        self._windows = WinrmPool(deadlines, trace, idle)
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], _Known] = {}
         self._named: dict[tuple[str, str | None], _Known] = {}

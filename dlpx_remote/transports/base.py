@@ -433,7 +433,7 @@ class OutcomeUnknown(TransportError):
 
 
 class OutputLost(TransportError):
-    """The connection was lost while the script ran; it has ended since, and some of its output is lost.
+    """The connection was lost while the script ran; it has ended since, and its output may not be whole.
 
     Attributes:
         exit_code: the script's own; 128 + n when signal n ended it, such as 141 (``PIPE``) where it wrote to

@@ -48,6 +48,10 @@ class Limits:
     def __post_init__(self) -> None:
         object.__setattr__(self, "deadline", Deadline(self.total))
 
+    def again(self) -> Limits:
+        """The same, from now."""
+        return Limits(self.total, self.idle, self.max_output)
+
     def at_most(self, seconds: float) -> Limits:
         """Limits for a part of it that may take ``seconds``, and no longer than what is left."""
         return Limits(self.deadline.remaining(at_most=seconds), None, self.max_output)

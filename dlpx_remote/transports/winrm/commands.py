@@ -2,25 +2,31 @@
 
 Not sent, sent, started, finished: :class:`Command` records how far it came, and every way it can end maps to
 one result or error. Only the whole frame, whose last part is the last Send, makes PowerShell run anything:
-whatever fails before that part left this machine has run nothing. Only a Receive is ever repeated, and only
-where the host said that nothing had come, or cannot have seen the request: an answer that was lost may have
-had output in it, and no host sends it twice (MS-WSMV 2.2.4.27).
+whatever fails before that part left this machine has run nothing. Only a Receive is ever repeated. An answer
+to one that was lost may have had output in it, and no host is known to send it twice; but the same command of
+the same shell can be asked again over another connection, and tells how it ended (:class:`OutputLost`). An
+answer to the last Send that was lost costs nothing where the script then turns out to run.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 from dlpx_remote.transports.base import (
+    AuthenticationFailed,
     CommandResult,
     ConnectFailed,
+    HostKeyError,
     OutputCallback,
+    OutputLost,
     ShellUnavailable,
     StreamName,
+    TransportError,
 )
 from dlpx_remote.transports.limits import Idle, Limits, TimeUp, TooMuchOutput, lost
 from dlpx_remote.transports.ssh.deadline import Deadline
@@ -51,7 +57,7 @@ SHORTEST = 0.5
 _PAUSE = 0.1
 _NOT_READING = (NOT_FOUND, 109, 232)  # ERROR_BROKEN_PIPE, ERROR_NO_DATA: stdin is closed
 _NOISE_KEPT = 4096
-_LOST_SENDS = 3
+_ASK_AGAIN = 1.0
 
 
 class Command:
@@ -62,14 +68,31 @@ class Command:
         shell_id: of an open shell.
         token: that the frame was made with.
         where: host and user for errors.
+        settle: seconds for reaching the host again where an answer was lost; 0 does not try.
+        closing: set when the connection is being closed.
         resident: the process takes more than one script: this one is over when it says so.
     """
 
     def __init__(
-        self, wire: Wire, shell_id: str, token: str, where: dict[str, str], *, resident: bool = False
+        self,
+        wire: Wire,
+        shell_id: str,
+        token: str,
+        where: dict[str, str],
+        *,
+        settle: float,
+        closing: threading.Event,
+        resident: bool = False,
     ) -> None:
         self._wire = wire
+        self._settle = settle
+        self._closing = closing
         self._resident = resident
+        self._patience: Deadline | None = None
+        self._loss = ""
+        self._in_doubt = False
+        self._output_lost = False
+        self._wants_more = False
         self._stdout_end = _End(token)
         self._stderr_end = _End(token)
         self._where = where
@@ -82,7 +105,6 @@ class Command:
         self._size = 0
         self._began = time.monotonic()
         self._busy_since: float | None = None
-        self._unsent = 0
         self.shell_id = shell_id
         self.command_id = soap.new_id()
         self.sent = False
@@ -125,9 +147,18 @@ class Command:
             following = next(pieces, None)
             frame_left -= len(piece)
             whole = frame_left <= 0  # with this part, the script can run
+            self._wants_more = (whole and following is not None) or self._wants_more
             end = following is None and not self._resident
-            if not self._send(piece, whole=whole, end=end, limits=limits):
-                return  # it does not read any more: what it says, and its exit code, tell why
+            try:
+                if not self._send(piece, whole=whole, end=end, limits=limits):
+                    return  # it does not read any more: what it says, and its exit code, tell why
+            except Unanswered as error:
+                self.sent = self.sent or (whole and error.sent)
+                if not (self.sent and error.sent) or following is not None:
+                    self._lost(error.reason, error)
+                self._in_doubt = True  # all of it may be there: then the script is heard of
+                self._again(error.reason, error, limits)
+                return
             if following is None:
                 return
             piece = following
@@ -154,9 +185,6 @@ class Command:
             except OutOfTime as error:
                 self.sent = self.sent or (whole and error.sent)
                 raise TimeUp from error
-            except Unanswered as error:
-                self.sent = self.sent or (whole and error.sent)
-                self._lost(error.reason, error)
             except ConnectFailed as error:
                 self._lost(error.message.rstrip("."), error)
             self.sent = self.sent or whole
@@ -183,6 +211,8 @@ class Command:
             if received.pieces:
                 last_news = time.monotonic()
             self._take(received.pieces, limits.max_output, on_output)
+            if self.started and not self._wants_more:
+                self._in_doubt = False
             if received.exit_code is not None:
                 self.over = True
                 return self._result(received.exit_code, on_output)
@@ -209,27 +239,58 @@ class Command:
             received = self._ask(left)
         except Refused as refused:
             if refused.fault.code == OPERATION_TIMEOUT:
+                self._reached(refused)
                 return None
             if refused.fault.is_passing:
                 self._pause(limits, refused)
                 return None
-            self._lost(f"the host does not know the command any more: {refused.fault.in_words}", refused)
+            why = f"the host does not know the command any more: {refused.fault.in_words}"
+            self._lost(f"{self._loss}; {why}" if self._loss else why, refused)
         except OutOfTime as error:
             if limits.deadline.expired:
                 raise TimeUp from error
-            self._lost("the host fell silent", error)
+            self._output_lost = self._output_lost or error.sent
+            self._again("the host fell silent", error, limits)
+            return None
         except Unanswered as error:
-            self._unsent += 1
-            if error.sent or self._unsent > _LOST_SENDS:
-                self._lost(error.reason, error)
+            self._output_lost = self._output_lost or error.sent
+            self._again(error.reason, error, limits)
             return None
         except ConnectFailed as error:
-            self._lost(error.message.rstrip("."), error)
+            self._again(error.message.rstrip("."), error, limits)
+            return None
+        self._reached(None)
         self._busy_since = None
         return received
 
+    def _again(self, reason: str, error: Exception, limits: Limits) -> None:
+        """Before a Receive is made again whose answer, or that of the last Send, was lost."""
+        self._loss = self._loss or reason
+        at_once = self._patience is None and not isinstance(error, ConnectFailed)
+        if self._patience is None:
+            self._patience = Deadline(limits.deadline.remaining(at_most=self._settle))
+        if (
+            self._patience.expired
+            or self._closing.is_set()
+            or isinstance(error, AuthenticationFailed | HostKeyError)
+            # Where it says itself that a script is over, that may be what was lost.
+            or (self._resident and (self._output_lost or self._in_doubt))
+        ):
+            self._lost(reason, error)
+        if not at_once:
+            self._closing.wait(self._patience.remaining(at_most=_ASK_AGAIN))
+
+    def _reached(self, nothing_came: Exception | None) -> None:
+        """The host has answered again."""
+        if not self._in_doubt:
+            self._patience = None
+        elif nothing_came is not None and (self._patience is None or self._patience.expired):
+            self._lost(self._loss, nothing_came)
+
     def _ask(self, left: float | None) -> soap.Received:
         wait = WAIT if left is None else min(WAIT, left)
+        if self._in_doubt and self._patience is not None:
+            wait = self._patience.remaining(at_most=wait) or 0.0
         answer = Deadline(wait + (ANSWER if wait == WAIT else LAST_ANSWER))
         request = self._wire.messages.receive(self.shell_id, self.command_id, seconds=_operation(wait))
         body = self._wire.exchange(request, answer)
@@ -276,6 +337,8 @@ class Command:
     def _result(self, exit_code: int, on_output: OutputCallback | None) -> CommandResult:
         self._keep("stderr", self._stderr_end.rest() + self._clixml.rest(), on_output)
         self._keep("stdout", self._stdout_end.rest(), on_output)
+        if self._output_lost:
+            raise self._ended_unheard(exit_code)
         if self.started:
             return CommandResult(
                 exit_code=exit_code,
@@ -291,6 +354,20 @@ class Command:
             "powershell.exe 3.0 or newer must be on the PATH of the account, and no policy (AppLocker, "
             "constrained language mode) may restrict it.",
             noise,
+            **self._where,
+        )
+
+    def _ended_unheard(self, exit_code: int) -> TransportError:
+        """It has ended, and an answer was lost on the way."""
+        if not self.started:  # whose exit code this is was in that answer
+            return lost(self, self._loss, self._where, sent=True)
+        return OutputLost(
+            f"The connection to {self._where['host']} was lost while the script ran ({self._loss}); it ended "
+            f"with exit code {exit_code}, and some of what it wrote may be lost.",
+            "Do not run it again without need; look at the host for what it has done.",
+            exit_code=exit_code,
+            stdout=self.stdout,
+            stderr=self.stderr,
             **self._where,
         )
 

@@ -7,9 +7,12 @@ closed, and what it keeps on the host is one shell.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +31,7 @@ from dlpx_remote.transports.base import (
     SyncFailed,
     SyncProgress,
     SyncResult,
+    TransportError,
 )
 from dlpx_remote.transports.limits import Limits
 from dlpx_remote.transports.ssh.deadline import Deadline
@@ -81,12 +85,19 @@ class WinrmConnection:
         target: the account, and how to get in.
         deadlines: of everything.
         trace: called with every stage's start and end.
+        on_use: called before each use.
 
     Raises:
         InvalidRequest: the target cannot be used.
     """
 
-    def __init__(self, target: WinrmTarget, deadlines: Deadlines, trace: Trace | None) -> None:
+    def __init__(
+        self,
+        target: WinrmTarget,
+        deadlines: Deadlines,
+        trace: Trace | None,
+        on_use: Callable[[], None] = lambda: None,
+    ) -> None:
         check_target(target)
         self._target = target
         self._deadlines = deadlines
@@ -98,11 +109,23 @@ class WinrmConnection:
         self._shells = Shells()
         self._facts: ShellFacts | None = None
         self._facts_lock = threading.Lock()
+        self._on_use = on_use
+        self._use_lock = threading.Lock()
+        self._users = 0
+        self._last_use = time.monotonic()
         self._closing = threading.Event()
-        self._runner = Runner(target, self._wires, self._shells, self._tracer, self._closing)
+        self._runner = Runner(
+            target,
+            self._wires,
+            self._shells,
+            self._tracer,
+            closing=self._closing,
+            settle=deadlines.settle,
+        )
         self._login = threading.Lock()
         self._logged_in = False
         self._refused: AuthenticationFailed | None = None
+        self._left: list[Invocation] = []
         self._failure: RemoteError | None = None
         self._failures = 0
 
@@ -141,7 +164,7 @@ class WinrmConnection:
         if self._logged_in:
             return False
         seen = self._failures
-        with self._login:
+        with self._in_use(), self._login:
             if self._logged_in:
                 return False
             if self._closing.is_set():
@@ -239,7 +262,7 @@ class WinrmConnection:
         """See :meth:`dlpx_remote.transports.base.Connection.put`; ``mode`` has no meaning on Windows."""
         with self._tracer.stage("transfer", self.address) as detail:
             detail.text = f"{source} to {destination}"
-            transfer = files.Transfer(self._execute, self._limits(timeout), self._where)
+            transfer = self._transfer(timeout)
             copied = transfer.put(source, destination, owner=owner)
             detail.sent = copied.size
             return copied
@@ -250,7 +273,7 @@ class WinrmConnection:
         """See :meth:`dlpx_remote.transports.base.Connection.get`."""
         with self._tracer.stage("transfer", self.address) as detail:
             detail.text = f"{source} to {destination}"
-            transfer = files.Transfer(self._execute, self._limits(timeout), self._where)
+            transfer = self._transfer(timeout)
             copied = transfer.get(source, destination, mode=mode)
             detail.received = copied.size
             return copied
@@ -279,29 +302,77 @@ class WinrmConnection:
             **self._where,
         )
 
+    @property
+    def unused_since(self) -> float | None:
+        """On the monotonic clock; None while nothing is kept on the host."""
+        with self._use_lock:
+            if self._users:
+                return time.monotonic()
+            return self._last_use if self._shells.kept else None
+
+    def rest(self) -> None:
+        """End what is kept on the host, unless somebody uses it; the next use begins anew. Raises nothing."""
+        with self._use_lock:
+            if self._users or self._closing.is_set():
+                return
+            self._shells.give_up()
+        with self._tracer.stage("close", self.address):
+            self._end_shells(CLOSING[:1])
+        self._wires.close_idle()
+
     def close(self) -> None:
         """End the shell with all that runs in it, then the connection. Idempotent; raises nothing."""
         if self._closing.is_set():
             return
+        self._tidy()
         self._closing.set()
         self._shells.give_up()
         if self._shells.owing:
             with self._tracer.stage("close", self.address):
-                wire = self._wires.spare()
                 # The connection at hand may be lost without our knowing it: then by another one.
-                any(self._shells.settle(wire, Deadline(seconds)) for seconds in CLOSING)
-                wire.close()
+                self._end_shells(CLOSING)
         self._wires.close()
 
+    def _end_shells(self, tries: Sequence[float]) -> None:
+        wire = self._wires.spare()
+        any(self._shells.settle(wire, Deadline(seconds)) for seconds in tries)
+        wire.close()
+
     # commands
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        with self._use_lock:
+            self._users += 1
+        self._on_use()
+        try:
+            yield
+        finally:
+            with self._use_lock:
+                self._users -= 1
+                self._last_use = time.monotonic()
 
     def _wire(self) -> Wire:
         return Wire(self._target, self._context, self._password, self._tracer)
 
-    def _limits(self, timeout: float | None) -> Limits:
+    def _transfer(self, timeout: float | None) -> files.Transfer:
         total = self._deadlines.total if timeout is None else timeout
-        return Limits(total, self._deadlines.idle or files.STALLED, MAX_OUTPUT)
+        limits = Limits(total, self._deadlines.idle or files.STALLED, MAX_OUTPUT)
+        return files.Transfer(self._execute, limits, self._where, self._left.append)
 
     def _execute(self, invocation: Invocation, on_output: OutputCallback | None) -> CommandResult:
-        self.open()
-        return self._runner.execute(invocation, on_output)
+        with self._in_use():
+            self.open()
+            self._tidy()
+            return self._runner.execute(invocation, on_output)
+
+    def _tidy(self) -> None:
+        """Carry out what could not be carried out when its time was."""
+        while self._left:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                invocation = self._left.pop()
+                try:
+                    self._runner.execute(replace(invocation, limits=invocation.limits.again()), None)
+                except TransportError:
+                    self._left.append(invocation)
+                    return

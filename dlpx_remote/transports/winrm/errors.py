@@ -195,7 +195,8 @@ def kerberos_missing(target: WinrmTarget) -> ConnectFailed:
     """pywinrm has no Kerberos of its own."""
     return ConnectFailed(
         "Kerberos is not available: pywinrm needs the package pykerberos for it.",
-        "Install it beside dlpx-remote (with the system's Kerberos libraries), or use NTLM.",
+        "Install the extra: pip install 'dlpx-remote[kerberos]' (it is built against the system's Kerberos; "
+        "on Debian: libkrb5-dev, gcc), or use NTLM.",
         **target.where,
     )
 

@@ -1,7 +1,8 @@
 """Files through a shell: to a name of their own beside the destination, compared, then put in its place.
 
 A file goes to the host as lines of base64 on the stdin of one script, and comes as plain bytes on its stdout;
-both sides count SHA-256. Written against the running of one script only.
+both sides count SHA-256. A script that is ended there cannot tidy up: then another one does, at once where
+the host can be reached. Written against the running of one script only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import contextlib
 import hashlib
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -22,14 +24,16 @@ from dlpx_remote.transports.base import (
     NotSent,
     OutcomeUnknown,
     OutputCallback,
+    OutputLost,
     ShellUnavailable,
     StreamName,
     TransferFailed,
+    TransportError,
 )
+from dlpx_remote.transports.limits import Limits
 from dlpx_remote.transports.local_files import beside, regular
 
 if TYPE_CHECKING:
-    from dlpx_remote.transports.limits import Limits
     from dlpx_remote.transports.winrm.running import Invocation
 
 STALLED = 60.0
@@ -44,7 +48,14 @@ PUT = r"""
 $ErrorActionPreference = 'Stop'
 $path = $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($env:DLPX_PATH)
 if ([IO.Directory]::Exists($path)) { throw "$path is a directory" }
-$part = Join-Path ([IO.Path]::GetDirectoryName($path)) ".dlpx-remote.$([Guid]::NewGuid().ToString('n')).part"
+$folder = [IO.Path]::GetDirectoryName($path)
+# What an engine that is gone has left; nobody can delete one that is still written to.
+foreach ($old in [IO.Directory]::GetFiles($folder, '.dlpx-remote.*.part')) {
+    if ([IO.File]::GetLastWriteTimeUtc($old) -lt [DateTime]::UtcNow.AddHours(-1)) {
+        try { [IO.File]::Delete($old) } catch { }
+    }
+}
+$part = Join-Path $folder $env:DLPX_PART
 $sum = [Security.Cryptography.SHA256]::Create()
 $file = [IO.File]::Open($part, 'CreateNew', 'Write', 'None')
 try {
@@ -65,6 +76,15 @@ try {
     if ([IO.File]::Exists($part)) { [IO.File]::Delete($part) }
 }
 """
+
+REMOVE = r"""
+$path = $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($env:DLPX_PATH)
+[IO.File]::Delete((Join-Path ([IO.Path]::GetDirectoryName($path)) $env:DLPX_PART))
+"""
+"""Takes away what a script that was ended has left; it is no error where there is nothing."""
+
+REMOVING = 5.0
+"""Seconds for that."""
 
 GET = r"""
 $ErrorActionPreference = 'Stop'
@@ -93,12 +113,16 @@ class Transfer:
         run: carries out a script.
         limits: of the copying.
         where: host and user for errors.
+        leave: takes an invocation that is to be carried out later, since it could not be now.
     """
 
-    def __init__(self, run: Run, limits: Limits, where: dict[str, str]) -> None:
+    def __init__(
+        self, run: Run, limits: Limits, where: dict[str, str], leave: Callable[[Invocation], None]
+    ) -> None:
         self._run = run
         self._limits = limits
         self._where = where
+        self._leave = leave
 
     def put(self, source: Path, destination: str, *, owner: str) -> FileCopied:
         """The local ``source`` to ``destination`` on the host; as ``Connection.put``."""
@@ -111,7 +135,9 @@ class Transfer:
         what = f"{source} could not be copied to {self._where['host']}:{destination}"
         reading = _Reading()
         with self._failing(what, lambda: reading.sealed), regular(source) as (reading.local, _):
-            result = self._execute(PUT, destination, reading.pieces(), None)
+            result = self._send(destination, reading.pieces())
+            if result is None:
+                return FileCopied(reading.size, reading.sum, verified=True)
             if result.exit_code != 0:
                 raise self._refused(what, result)
             if result.stdout_text != reading.sum:
@@ -132,7 +158,7 @@ class Transfer:
                     digest.update(piece)
                     local.write(piece)
 
-            result = self._execute(GET, source, (), take)
+            result = self._execute(GET, source, take)
             if result.exit_code != 0:
                 raise self._refused(what, result)
             if result.stderr_text.strip() != f"={digest.hexdigest()}":
@@ -145,13 +171,35 @@ class Transfer:
             temporary.replace(destination)
             return FileCopied(size, digest.hexdigest(), verified=True)
 
-    def _execute(
-        self, script: str, path: str, stdin: Iterable[bytes], on_output: OutputCallback | None
-    ) -> CommandResult:
+    def _send(self, destination: str, pieces: Iterable[bytes]) -> CommandResult | None:
+        """Carry out ``PUT``; None where all that is known is that it succeeded."""
         from dlpx_remote.transports.winrm.running import Invocation
 
-        variables = {"DLPX_PATH": path.encode()}
-        return self._run(Invocation(script.encode(), self._limits, variables, stdin), on_output)
+        part = f".dlpx-remote.{uuid.uuid4().hex}.part"
+        names = {"DLPX_PATH": destination.encode(), "DLPX_PART": part.encode()}
+        try:
+            return self._run(Invocation(PUT.encode(), self._limits, names, pieces), None)
+        except OutputLost as error:
+            if error.exit_code == 0:  # it has compared the checksum itself
+                return None
+            raise
+        except (NotSent, ShellUnavailable):
+            raise
+        except BaseException:  # it was ended, or may have been
+            removal = Invocation(REMOVE.encode(), Limits(REMOVING, None, 1 << 16), names)
+            try:
+                removed = self._run(removal, None).exit_code == 0
+            except TransportError:
+                removed = False
+            if not removed:
+                self._leave(removal)
+            raise
+
+    def _execute(self, script: str, path: str, on_output: OutputCallback) -> CommandResult:
+        from dlpx_remote.transports.winrm.running import Invocation
+
+        names = {"DLPX_PATH": path.encode()}
+        return self._run(Invocation(script.encode(), self._limits, names), on_output)
 
     @contextlib.contextmanager
     def _failing(self, what: str, sealed: Callable[[], bool]) -> Iterator[None]:
@@ -162,6 +210,13 @@ class Transfer:
             if not sealed():
                 raise TransferFailed(f"{what}: {error.message}", "Try again.", **self._where) from error
             raise
+        except OutputLost as error:
+            raise TransferFailed(
+                f"{what}: {error.message}",
+                "Try again.",
+                error.stderr.decode("utf-8", "replace"),
+                **self._where,
+            ) from error
         except CommandEnded as error:
             if not sealed():
                 raise TransferFailed(f"{what}: {error.message}", error.action, **self._where) from error

@@ -78,10 +78,18 @@ class Runner:
         shells: to run in.
         tracer: told of every stage.
         closing: set once the connection is being closed.
+        settle: as in ``Deadlines``.
     """
 
     def __init__(
-        self, target: WinrmTarget, wires: Wires, shells: Shells, tracer: Tracer, closing: threading.Event
+        self,
+        target: WinrmTarget,
+        wires: Wires,
+        shells: Shells,
+        tracer: Tracer,
+        *,
+        closing: threading.Event,
+        settle: float,
     ) -> None:
         self._target = target
         self._where = target.where
@@ -89,6 +97,7 @@ class Runner:
         self._shells = shells
         self._tracer = tracer
         self._closing = closing
+        self._settle = settle
 
     def execute(self, invocation: Invocation, on_output: OutputCallback | None) -> CommandResult:
         """Run over a wire within the limit of wires.
@@ -142,10 +151,21 @@ class Runner:
         if resident is None or resident[0].retired:
             return None
         shell, command_id = resident
-        command = Command(wire, shell.shell_id, bootstrap.new_token(), self._where, resident=True)
+        command = self._command(wire, shell, resident=True)
         command.command_id = command_id
         self._shells.again(shell)
         return command, shell
+
+    def _command(self, wire: Wire, shell: Shell, *, resident: bool) -> Command:
+        return Command(
+            wire,
+            shell.shell_id,
+            bootstrap.new_token(),
+            self._where,
+            settle=self._settle,
+            closing=self._closing,
+            resident=resident,
+        )
 
     def _begin(self, wire: Wire, deadline: Deadline, *, resident: bool = False) -> tuple[Command, Shell]:
         """Start PowerShell in the shell: another shell where the host has lost or filled up the old one."""
@@ -155,8 +175,7 @@ class Runner:
             if self._shells.owing:
                 self._shells.settle(wire, Deadline(deadline.remaining(at_most=ENDING)))
             shell = self.enter(wire, deadline)
-            token = bootstrap.new_token()
-            command = Command(wire, shell.shell_id, token, self._where, resident=resident)
+            command = self._command(wire, shell, resident=resident)
             alone = self._wires.others == 0
             try:
                 command.begin(deadline)

@@ -139,6 +139,12 @@ class Shells:
                 self._debts.append(Debt(shell.shell_id))
 
     @property
+    def kept(self) -> bool:
+        """A shell is open, or something else may have been left on the host."""
+        with self._lock:
+            return self._current is not None or bool(self._debts)
+
+    @property
     def owing(self) -> bool:
         """Something may have been left on the host."""
         with self._lock:
@@ -270,6 +276,13 @@ class Wires:
         """One to close the connection with, whatever the limit; the caller closes it."""
         with self._news:
             return self._idle.pop() if self._idle else self._make()
+
+    def close_idle(self) -> None:
+        """Close the idle ones; new ones are made when they are needed."""
+        with self._news:
+            idle, self._idle = self._idle, []
+        for wire in idle:
+            wire.close()
 
     def close(self) -> None:
         """Close the idle ones, and those in use when they are given back."""

@@ -270,9 +270,11 @@ def test_a_name_that_is_none() -> None:
         connect(WinrmTarget("no-such-host.invalid", USER, password=str))
 
 
-def test_kerberos_without_its_library_is_told_of() -> None:
-    with pytest.raises(ConnectFailed, match="needs the package pykerberos"):
+def test_kerberos_without_its_library_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("winrm.transport.HAVE_KERBEROS", False)
+    with pytest.raises(ConnectFailed, match="needs the package pykerberos") as caught:
         connect(WinrmTarget("127.0.0.1", USER, authentication="kerberos"))
+    assert "dlpx-remote[kerberos]" in caught.value.action
 
 
 @pytest.mark.parametrize(

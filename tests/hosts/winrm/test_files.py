@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from containers.winrm.responder import Invocation, Reply
+from containers.winrm.responder import Invocation, Live, Process, Reply
 from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.transports.base import OutcomeUnknown, TransferFailed
 from dlpx_remote.transports.winrm.bootstrap import read_frame
+from dlpx_remote.transports.winrm.files import PUT, REMOVE
 from tests.hosts.winrm.windows import Windows
 
 DATA = random.Random(0).randbytes(700_000)
@@ -153,4 +155,71 @@ def test_the_path_is_in_no_command_line_and_the_frame_is_whole(host: Windows, tm
     with host.connect() as connection, pytest.raises(TransferFailed, match="exit code 1"):
         connection.put(source, THERE)
     _, _, variables = read_frame(seen[0])
-    assert variables == {"DLPX_PATH": THERE.encode()}
+    assert variables.keys() == {"DLPX_PATH", "DLPX_PART"}
+    assert variables["DLPX_PATH"] == THERE.encode()
+
+
+class SlowDisk:
+    """What our scripts do line by line, so that one can be ended in the middle: then it does not tidy up."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.parts: set[bytes] = set()
+        self.removals = 0
+        windows.host.when(r"Out-Default", Live(self._run))
+
+    def _run(self, _invocation: Invocation, process: Process) -> int:
+        lines = [process.read_line()]
+        while lines[-1] != b".\n":
+            lines.append(process.read_line())
+        token, script, variables = read_frame(b"".join(lines))
+        process.write(f"{token}\n")
+        if script.decode() == REMOVE:
+            self.removals += 1
+            self.parts.discard(variables["DLPX_PART"])
+        elif script.decode() == PUT:
+            self.parts.add(variables["DLPX_PART"])
+            while process.read_line():
+                pass
+            self.parts.discard(variables["DLPX_PART"])
+            return 1
+        return 0
+
+
+def test_a_put_that_is_ended_leaves_no_part_of_the_file(host: Windows, tmp_path: Path) -> None:
+    disk = SlowDisk(host)
+    source = tmp_path / "source"
+    source.write_bytes(DATA)
+    with host.connect() as connection:
+        host.host.trouble("slow", "Send", after=4, seconds=2)
+        with pytest.raises(TransferFailed):
+            connection.put(source, THERE, timeout=1)
+        assert disk.removals == 1
+        assert disk.parts == set()
+
+
+@pytest.mark.parametrize("later", ["the next script", "closing"])
+def test_what_an_ended_put_left_is_removed_as_soon_as_the_host_can_be_reached(
+    host: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: str
+) -> None:
+    monkeypatch.setattr("dlpx_remote.transports.winrm.files.REMOVING", 1.0)
+    monkeypatch.setattr("dlpx_remote.transports.winrm.running.ENDING", 0.5)
+    disk = SlowDisk(host)
+    source = tmp_path / "source"
+    source.write_bytes(DATA)
+    with host.connect() as connection:
+
+        def leave(*_: object) -> None:
+            host.host.trouble("cut-before", "HTTP", times=0)
+            host.host.cut_connections()
+
+        threading.Timer(0.5, leave).start()
+        host.host.trouble("slow", "Send", after=4, seconds=1)
+        with pytest.raises(TransferFailed):
+            connection.put(source, THERE)
+        assert len(disk.parts) == 1
+        host.host.troubles.clear()
+        if later == "the next script":
+            connection.run("'next'", interpreter="powershell")
+            assert disk.parts == set()
+    assert disk.parts == set()
+    assert disk.removals == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,8 +14,8 @@ from dlpx_remote.transports.base import (
     Deadlines,
     NotSent,
     OutcomeUnknown,
+    OutputLost,
     SessionRefused,
-    TransportError,
 )
 from dlpx_remote.transports.winrm import WinrmConnection
 from tests.hosts.winrm.windows import Windows
@@ -58,34 +59,104 @@ def still_works(windows: Windows, connection: WinrmConnection) -> None:
     assert windows.host.counts.commands_running == 0
 
 
-@pytest.mark.parametrize("action", ["Command", "Send"])
 @pytest.mark.parametrize("trouble", [*UNREADABLE, "cut-before"])
-def test_an_answer_that_is_lost_before_or_with_the_script(
-    every_windows: Windows, trouble: str, action: str
+def test_an_answer_that_is_lost_before_the_script(every_windows: Windows, trouble: str) -> None:
+    seen = Witness(every_windows)
+    with every_windows.connect() as connection:
+        every_windows.host.trouble(trouble, "Command")
+        with pytest.raises(NotSent):
+            witness(connection)
+        assert seen.runs == 0
+        still_works(every_windows, connection)
+
+
+@pytest.mark.parametrize("trouble", UNREADABLE)
+def test_an_answer_to_the_script_itself_that_is_lost_costs_nothing(
+    every_windows: Windows, trouble: str
 ) -> None:
     seen = Witness(every_windows)
     with every_windows.connect() as connection:
-        every_windows.host.trouble(trouble, action)
-        with pytest.raises(TransportError) as caught:
+        every_windows.host.trouble(trouble, "Send")
+        assert witness(connection) == b"ran\r\n"
+        assert seen.runs == 1
+        still_works(every_windows, connection)
+
+
+def test_a_script_that_is_lost_on_its_way_is_waited_for_until_the_host_had_its_time(
+    every_windows: Windows,
+) -> None:
+    seen = Witness(every_windows)
+    with every_windows.connect(deadlines=Deadlines(settle=0.6)) as connection:
+        every_windows.host.trouble("cut-before", "Send")
+        with pytest.raises(OutcomeUnknown, match="lost after the script was sent"):
             witness(connection)
-        if action == "Command":
-            assert isinstance(caught.value, NotSent)
-            assert seen.runs == 0
-        else:
-            assert isinstance(caught.value, OutcomeUnknown)
-            assert seen.runs <= 1
+        assert seen.runs == 0
         still_works(every_windows, connection)
 
 
 @pytest.mark.parametrize("trouble", [*UNREADABLE, "cut-before"])
-def test_output_that_is_lost(every_windows: Windows, trouble: str) -> None:
+def test_the_last_output_that_is_lost(every_windows: Windows, trouble: str) -> None:
     seen = Witness(every_windows)
     with every_windows.connect() as connection:
         every_windows.host.trouble(trouble, "Receive")
-        with pytest.raises(OutcomeUnknown, match="lost after the script was sent"):
+        with pytest.raises((OutcomeUnknown, OutputLost), match="was lost") as caught:
             witness(connection)
+        # With it went how the script ended, unless the host never saw the question.
+        assert isinstance(caught.value, OutputLost) is (trouble == "cut-before")
         assert seen.runs == 1
         still_works(every_windows, connection)
+
+
+@pytest.mark.parametrize("trouble", [*UNREADABLE, "cut-before"])
+def test_output_that_is_lost_on_the_way_does_not_hide_how_the_script_ended(
+    every_windows: Windows, trouble: str
+) -> None:
+    every_windows.script("talk", Reply(stdout="0123456789" * 20, chunk=50, exit_code=5))
+    with every_windows.connect() as connection:
+        every_windows.host.trouble(trouble, "Receive", after=1)
+        with pytest.raises(OutputLost, match=r"ended with exit code 5, and some .* may be lost") as caught:
+            connection.run("talk", interpreter="powershell")
+        assert caught.value.exit_code == 5
+        assert caught.value.stdout.startswith(b"0123456789")
+        assert len(caught.value.stdout) <= 200
+        still_works(every_windows, connection)
+
+
+def test_output_is_asked_for_again_until_the_host_is_back(host: Windows) -> None:
+    host.script("talk", Reply(stdout="0123456789" * 20, chunk=50, pause=0.05, exit_code=5))
+    left: list[str] = []
+
+    def leave(name: str, _piece: bytes) -> None:
+        if not left:
+            left.append(name)
+            host.host.trouble("cut-before", "HTTP", times=4)
+            host.host.cut_connections()
+
+    with host.connect() as connection:
+        with pytest.raises(OutputLost) as caught:
+            connection.run("talk", interpreter="powershell", on_output=leave, timeout=60)
+        assert caught.value.exit_code == 5
+        still_works(host, connection)
+
+
+def test_a_host_that_stays_away_is_not_asked_for_ever(host: Windows) -> None:
+    host.script("hang", Reply(stdout="so far", hangs=True))
+    with host.connect(deadlines=Deadlines(settle=0.5)) as connection:
+        host.host.trouble("cut-before", "Receive", after=1, times=0)
+        with pytest.raises(OutcomeUnknown, match="lost after the script was sent") as caught:
+            connection.run("hang", interpreter="powershell", timeout=60)
+        assert "so far" in caught.value.output
+        still_works(host, connection)
+
+
+def test_a_host_that_is_not_to_be_asked_again_is_not(host: Windows) -> None:
+    with host.connect(deadlines=Deadlines(settle=0)) as connection:
+        before = host.host.counts.actions.get("Receive", 0)
+        host.host.trouble("cut-before", "Receive")
+        with pytest.raises(OutcomeUnknown):
+            connection.run("'x'", interpreter="powershell")
+        assert host.host.counts.actions.get("Receive", 0) <= before + 1
+        still_works(host, connection)
 
 
 @pytest.mark.parametrize("trouble", ["bad-seal", "unsealed"])
@@ -96,8 +167,11 @@ def test_a_reply_that_somebody_in_between_could_have_written(
     seen = Witness(host)
     with host.connect() as connection:
         host.host.trouble(trouble, action)
-        with pytest.raises(NotSent if action == "Command" else OutcomeUnknown):
-            witness(connection)
+        if action == "Send":  # what it answers to that is not needed
+            assert witness(connection) == b"ran\r\n"
+        else:
+            with pytest.raises(NotSent if action == "Command" else OutcomeUnknown):
+                witness(connection)
         assert seen.runs <= 1
         still_works(host, connection)
 
@@ -181,11 +255,18 @@ def test_a_shell_that_the_host_lost_is_replaced(every_windows: Windows) -> None:
 
 
 def test_a_shell_that_is_lost_under_a_script_leaves_its_outcome_unknown(host: Windows) -> None:
-    host.script("hang", Reply(hangs=True))
-    with host.connect() as connection:
-        threading.Timer(0.3, host.host.forget_shells).start()
+    host.script("hang", Reply(stdout="so far", hangs=True))
+    heard = threading.Event()
+
+    def lose() -> None:
+        assert heard.wait(20)
+        host.host.forget_shells()
+
+    with host.connect() as connection, ThreadPoolExecutor(1) as pool:
+        losing = pool.submit(lose)
         with pytest.raises(OutcomeUnknown, match="the host does not know the command any more"):
-            connection.run("hang", interpreter="powershell", timeout=20)
+            connection.run("hang", interpreter="powershell", timeout=60, on_output=lambda *_: heard.set())
+        losing.result()
         still_works(host, connection)
 
 
