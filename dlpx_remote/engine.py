@@ -57,6 +57,7 @@ from dlpx_remote.transports.ssh.pool import IDLE
 from dlpx_remote.transports.ssh.trace import Trace, TraceEvent
 from dlpx_remote.workflows.bookkeeping import Kept, forget_on_host
 from dlpx_remote.workflows.catalogue import OperationState, PluginCheck, PluginDetails, PluginSummary
+from dlpx_remote.workflows.differences import mount_tables
 from dlpx_remote.workflows.discovery import Candidate, Discovery, OnEvent
 from dlpx_remote.workflows.inventory import Inventory
 from dlpx_remote.workflows.manual import manual_source_config
@@ -180,7 +181,11 @@ class Engine:
         self._trace = trace
         self._connections = self._new_connections()
         self._workflows: dict[str, Workflow] = {}
-        self.storage = Storage(self._store, self._warn)
+        self.storage = Storage(
+            self._store,
+            self._warn,
+            lambda: mount_tables(self._registry.all(), self._connections.connection),
+        )
         self.jobs = Jobs(self._store, self._workflows, warn=self._warn)
         self._life = LifeCycle(
             self._store,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from dlpx_remote.mounts.local import LocalExporter
 from dlpx_remote.mounts.presentation import Presentations
 from dlpx_remote.storage.initialise import PoolChoice, configured, initialise, open_pool
 from dlpx_remote.storage.pool import Pool, Recovery, Volume, VolumeKind
 from dlpx_remote.storage.room import in_words
 from dlpx_remote.store import Ledger, Settings, State, Store
-from dlpx_remote.workflows.doctor import Finding, examine
+from dlpx_remote.workflows.differences import Finding, HostTable
+from dlpx_remote.workflows.doctor import examine
 
 __all__ = [
     "Finding",
@@ -93,14 +95,18 @@ class Storage:
     Args:
         store: the engine's state.
         warn: told what a person ought to know although nothing failed.
+        host_tables: reads the mount tables of all hosts.
     """
 
-    def __init__(self, store: Store, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: Store, warn: Callable[[str], None], host_tables: Callable[[], Sequence[HostTable]]
+    ) -> None:
         self._store = store
         self._warn = warn
+        self._host_tables = host_tables
         self._lock = threading.Lock()
         self._pool: tuple[Pool, Recovery] | None = None
-        self.presentations = Presentations(store.directory / "presentations")
+        self.presentations = Presentations(store.directory / "present")
         self.ledger = Ledger(store)
         self.settings = Settings(store)
 
@@ -161,9 +167,20 @@ class Storage:
         pool = self.pool()
         return [_details(pool, volume, sizes) for volume in pool.volumes()]
 
-    def doctor(self) -> list[Finding]:
-        """What this machine can do, what is missing, and where the ledger and reality differ."""
-        return examine(self.settings, self.ledger, self._store.directory, presented=self.presentations.names)
+    def doctor(self, *, hosts: bool = False) -> list[Finding]:
+        """What this machine can do, what is missing, and where the ledger and reality differ.
+
+        Args:
+            hosts: whether to look at the mounts of all Unix hosts too, which connects to them.
+        """
+        return examine(
+            self.settings,
+            self.ledger,
+            self._store.directory,
+            presentations=self.presentations,
+            exporters={"local": LocalExporter(self._store.directory / "exports")},
+            hosts=self._host_tables() if hosts else (),
+        )
 
     def _opened(self) -> tuple[Pool, Recovery]:
         with self._lock:

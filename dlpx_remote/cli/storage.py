@@ -129,7 +129,13 @@ def list_volumes(
     table((*columns, *(("holds", "of its own") if sizes else ())), rows)
 
 
-def doctor(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+def doctor(
+    context: typer.Context,
+    hosts: Annotated[
+        bool, typer.Option("--hosts", help="Look at the mounts of all Unix environments too.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Say what this machine can do as an engine, what is missing, and what is wrong.
 
     Looks only. What is missing is no failure; what is wrong ends with exit code 1.
@@ -137,10 +143,10 @@ def doctor(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     \b
     Example:
       dlpx-remote doctor
-      dlpx-remote doctor --output json
+      dlpx-remote doctor --hosts --output json
     """
     with open_engine(context) as engine:
-        findings = engine.storage.doctor()
+        findings = engine.storage.doctor(hosts=hosts)
     if output is Output.JSON:
         as_json(findings)
     else:

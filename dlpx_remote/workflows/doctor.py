@@ -9,44 +9,23 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.mounts import kernelmounts
 from dlpx_remote.mounts.base import Exporter
+from dlpx_remote.mounts.presentation import Presentations
 from dlpx_remote.storage.devices import program
 from dlpx_remote.storage.initialise import best_kind, configured, open_pool
 from dlpx_remote.storage.pool import Pool
 from dlpx_remote.storage.room import in_words
-from dlpx_remote.store import Entry, Kind, Ledger, Settings, State
-
-Standing = Literal["ok", "missing", "wrong"]
+from dlpx_remote.store import Ledger, Settings
+from dlpx_remote.workflows.differences import Finding, HostTable, differences
 
 NFS_PORT = 2049
 _LITTLE = 1024**3  # bytes; the state with its logs and plugins takes some hundred megabytes
 _NOBODY = 65534
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        area: what it belongs to: ``machine``, ``storage``, ``NFS``, ``ledger``.
-        what: was looked at.
-        standing: ``ok``; ``missing``: something cannot be done; ``wrong``: somebody has to act.
-        words: what was found.
-        action: what to do about it; empty where it is ok.
-    """
-
-    area: str
-    what: str
-    standing: Standing
-    words: str
-    action: str = ""
 
 
 def examine(
@@ -54,8 +33,9 @@ def examine(
     ledger: Ledger,
     state: Path,
     *,
-    exporters: Mapping[str, Exporter] | None = None,
-    presented: Callable[[], frozenset[str]] | None = None,
+    presentations: Presentations,
+    exporters: Mapping[str, Exporter],
+    hosts: Iterable[HostTable] = (),
 ) -> list[Finding]:
     """Look at everything.
 
@@ -63,10 +43,11 @@ def examine(
         settings: of the engine.
         ledger: of the engine.
         state: its state directory.
-        exporters: the NFS servers that it uses, by kind.
-        presented: names of what it has mounted on this machine to be exported.
+        presentations: of the engine.
+        exporters: the servers that it uses, by kind.
+        hosts: mount tables of hosts that are to be looked at.
     """
-    findings = [*_machine(state), *_storage(), *_nfs(exporters or {})]
+    findings = [*_machine(state), *_storage(), *_nfs(exporters)]
     pool: Pool | None = None
     try:
         if configured(settings) is None:
@@ -87,7 +68,8 @@ def examine(
     findings.append(_maps_owners(state if pool is None else pool.root))
     try:
         ledger.verify()
-        findings += _ledger(ledger, pool, exporters or {}, presented)
+        found = differences(ledger, pool, presentations=presentations, exporters=exporters, hosts=hosts)
+        findings += found or [Finding("ledger", "the ledger", "ok", "agrees with what is there")]
     except RemoteError as error:
         findings.append(_wrong("ledger", "the ledger", error))
     return findings
@@ -191,6 +173,8 @@ def _nfs(exporters: Mapping[str, Exporter]) -> Iterator[Finding]:
         )
     yield Finding("NFS", f"port {NFS_PORT}", "ok", "in use" if _listens(NFS_PORT) else "free")
     for kind, exporter in exporters.items():
+        if kind == "local":
+            continue
         problems = exporter.problems()
         yield Finding("NFS", kind, "wrong" if problems else "ok", " ".join(problems) or "answers")
 
@@ -223,64 +207,6 @@ def _pool(pool: Pool) -> Iterator[Finding]:
             "missing",
             "clones are copied in full",
             "Prepare a pool on Btrfs: storage init … --image FILE --size SIZE, or --device DEVICE.",
-        )
-
-
-def _ledger(
-    ledger: Ledger,
-    pool: Pool | None,
-    exporters: Mapping[str, Exporter],
-    presented: Callable[[], frozenset[str]] | None,
-) -> list[Finding]:
-    findings: list[Finding] = []
-    if pool is not None:
-        there = {volume.name for volume in pool.volumes() if volume.there} | set(pool.strangers())
-        findings += _compared(Kind.VOLUME, ledger.entries(kind=Kind.VOLUME), there, f"in {pool.root}")
-    if presented is not None:
-        entries = ledger.entries(kind=Kind.PRESENTATION)
-        findings += _compared(Kind.PRESENTATION, entries, set(presented()), "mounted here")
-    for kind, exporter in exporters.items():
-        entries = [
-            entry for entry in ledger.entries(kind=Kind.EXPORT) if entry.details.get("exporter") == kind
-        ]
-        try:
-            served = set(exporter.names())
-        except RemoteError as error:
-            findings.append(_wrong("ledger", f"exports of {kind}", error))
-        else:
-            findings += _compared(Kind.EXPORT, entries, served, f"served by {kind}")
-    if not findings:
-        findings.append(Finding("ledger", "the ledger", "ok", "agrees with what is there"))
-    return findings
-
-
-def _compared(kind: Kind, entries: list[Entry], there: set[str], where: str) -> Iterator[Finding]:
-    """Where the ledger and reality differ."""
-    for entry in entries:
-        what = f"{kind} {entry.name}"
-        if entry.state is not State.PRESENT:
-            yield Finding(
-                "ledger",
-                what,
-                "wrong",
-                f"it was being {'removed' if entry.state is State.REMOVING else 'made'}, and is not finished",
-                "If no job is at work on it, dlpx-remote storage status finishes or undoes it.",
-            )
-        elif entry.name not in there:
-            yield Finding(
-                "ledger",
-                what,
-                "wrong",
-                f"the ledger names it, but it is not {where}",
-                "Find out who took it away; then delete what it belonged to.",
-            )
-    for name in sorted(there - {entry.name for entry in entries}):
-        yield Finding(
-            "ledger",
-            f"{kind} {name}",
-            "wrong",
-            f"it is {where}, but the ledger does not name it; the engine leaves it alone",
-            "See what it is, and move it away or delete it by hand.",
         )
 
 

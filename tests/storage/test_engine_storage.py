@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from dlpx_remote.engine import Engine, InvalidRequest
+from dlpx_remote.engine import Engine, EnvironmentSpec, InvalidRequest, NotSent
 from dlpx_remote.engine_storage import PoolChoice, Recovery
-from dlpx_remote.mounts import kernelmounts
-from dlpx_remote.mounts.base import Export, Served
+from dlpx_remote.mounts import kernelmounts, mountinfo
+from dlpx_remote.mounts.base import Export, Placement, Served
+from dlpx_remote.mounts.host import Source
+from dlpx_remote.mounts.records import MountRecord
 from dlpx_remote.store import Kind, State, StateError
 from dlpx_remote.workflows import doctor
-from dlpx_remote.workflows.doctor import Finding, examine
-from tests.storage.file_systems import MIB
+from dlpx_remote.workflows.differences import Finding, HostTable, differences
+from dlpx_remote.workflows.doctor import examine
+from tests.storage.file_systems import MIB, run
 
 
 @pytest.fixture
@@ -178,22 +181,78 @@ def test_exports_and_presentations_are_compared_too(engine: Engine, pool: Path, 
     engine.storage.pool().create("data")
     ledger = engine.storage.ledger
     for kind, name in ((Kind.EXPORT, "one"), (Kind.EXPORT, "two"), (Kind.PRESENTATION, "data")):
-        ledger.intend(kind, name, parent="data", details={"exporter": "ganesha"})
+        ledger.intend(kind, name, parent="data", details={"kind": "ganesha"})
         ledger.present(kind, name)
     found = examine(
         engine.storage.settings,
         ledger,
         scratch / "state",
+        presentations=engine.storage.presentations,
         exporters={"ganesha": Serving("two", "three", problem="It is not well.")},
-        presented=lambda: frozenset({"other"}),
     )
     assert [(one.what, one.standing) for one in found if one.area == "ledger"] == [
         ("presentation data", "wrong"),
-        ("presentation other", "wrong"),
         ("export one", "wrong"),
         ("export three", "wrong"),
     ]
     assert ("ganesha", "wrong", "It is not well.") in [(one.what, one.standing, one.words) for one in found]
+
+
+def test_a_volume_that_somebody_mounted_on_this_machine_is_found(
+    engine: Engine, pool: Path, tmp_path: Path
+) -> None:
+    engine.storage.pool().create("data")
+    run("mount", "--bind", str(pool / "volumes" / "data"), str(tmp_path))
+    try:
+        (found,) = findings(engine, "ledger")
+    finally:
+        run("umount", str(tmp_path))
+    assert (found.what, f"at {tmp_path} on this machine" in found.words) == ("mount of data", True)
+
+
+NFS_MOUNT = (
+    b"36 25 0:50 / /srv/mine rw,noatime - nfs4 10.0.0.1:/dlpx/data.UNIX_HOST_ENVIRONMENT-1 rw,vers=4.1\n"
+    b"37 25 0:51 / /srv/odd\\040one rw - nfs4 10.0.0.1:/dlpx/old.UNIX_HOST_ENVIRONMENT-1 rw,vers=4.1\n"
+    b"38 25 0:52 / /home rw - nfs4 10.0.0.9:/home rw,vers=4.1\n"
+)
+
+
+def test_mounts_on_hosts_are_compared_with_their_mount_tables(engine: Engine, pool: Path) -> None:
+    engine.storage.pool().create("data")
+    ledger = engine.storage.ledger
+    for path in ("/srv/mine", "/srv/gone"):
+        placement = Placement("UNIX_HOST_ENVIRONMENT-1", "HOST_USER-1", path)
+        source = Source("nfs", "10.0.0.1:/dlpx/data.UNIX_HOST_ENVIRONMENT-1", ("rw",), None, "4.1")
+        record = MountRecord(placement, "data.UNIX_HOST_ENVIRONMENT-1", path, source)
+        ledger.intend(Kind.MOUNT, f"UNIX_HOST_ENVIRONMENT-1:{path}", parent="data", details=record.details())
+        ledger.present(Kind.MOUNT, f"UNIX_HOST_ENVIRONMENT-1:{path}")
+    error = NotSent("db2 does not answer.", "See whether it is up.")
+    found = differences(
+        ledger,
+        engine.storage.pool(),
+        presentations=engine.storage.presentations,
+        exporters={},
+        hosts=[
+            HostTable("UNIX_HOST_ENVIRONMENT-1", "db1", mountinfo.parse(NFS_MOUNT)),
+            HostTable("UNIX_HOST_ENVIRONMENT-2", "db2", error=error),
+        ],
+    )
+    assert [(one.what, one.words) for one in found] == [
+        ("mount /srv/gone", "the ledger names it, but it is not on db1"),
+        (
+            "mount /srv/odd one",
+            "it is on db1, from 10.0.0.1:/dlpx/old.UNIX_HOST_ENVIRONMENT-1, but the ledger does not name it; "
+            "the engine leaves it alone",
+        ),
+        ("mounts on db2", "db2 does not answer."),
+    ]
+
+
+def test_a_host_that_does_not_answer_is_a_finding(engine: Engine, pool: Path) -> None:
+    engine.add_environment(EnvironmentSpec("away", "127.0.0.1", port=1, user="nobody"))
+    (found,) = [one for one in engine.storage.doctor(hosts=True) if one.area == "ledger"]
+    assert (found.what, found.standing, bool(found.action)) == ("mounts on away", "wrong", True)
+    assert [one.what for one in engine.storage.doctor() if one.area == "ledger"] == ["the ledger"]
 
 
 def test_a_volume_that_is_presented_without_the_ledger_is_found(engine: Engine, pool: Path) -> None:
