@@ -13,7 +13,12 @@ from rich.console import Console
 
 from benchmarks.records import Record, all_met, write
 
-NAMES = {"ssh": "benchmarks.ssh", "storage": "benchmarks.storage", "winrm": "benchmarks.winrm"}
+NAMES = {
+    "lifecycle": "benchmarks.lifecycle",
+    "ssh": "benchmarks.ssh",
+    "storage": "benchmarks.storage",
+    "winrm": "benchmarks.winrm",
+}
 """Module of each benchmark by its name; it has ``MEASURES`` and ``run``. Imported only when asked for."""
 
 WIDTH_OF_A_PIPE = 160

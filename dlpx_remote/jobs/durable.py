@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,22 @@ def _workflow() -> Any:
     return _registered
 
 
+class _JournalConnection(sqlite3.Connection):
+    """Does not wait for the disk at every commit.
+
+    A power cut may take the last commits away. Nothing is run twice for that: that a step had begun, and how
+    the one before it ended, is in the state's own database, which does wait.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.execute("PRAGMA synchronous = NORMAL")
+
+
+def _is_file(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
 def _launch(url: URL, executor: str) -> type[DBOS]:
     from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 
@@ -127,6 +144,7 @@ def _launch(url: URL, executor: str) -> type[DBOS]:
         "serializer": DBOSPortableJSONSerializer(),  # the default one would unpickle what the database holds
         "log_level": "WARNING",
         "enable_otlp": False,
+        "db_engine_kwargs": {"connect_args": {"factory": _JournalConnection}} if _is_file(url) else {},
         "notification_listener_polling_interval_sec": 0.1,  # its thread looks that often whether to end
     }
     logger = logging.getLogger("dbos")
@@ -144,7 +162,7 @@ def _launch(url: URL, executor: str) -> type[DBOS]:
 
 def _journal_url(url: URL) -> str:
     """Where DBOS keeps its tables: a file beside that of SQLite, or the same database."""
-    if url.get_backend_name() != "sqlite":
+    if not _is_file(url):
         return url.render_as_string(hide_password=False)
     path = Path(str(url.database)).with_name(JOURNAL)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))

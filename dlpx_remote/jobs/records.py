@@ -10,9 +10,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Update, and_, delete, insert, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from dlpx_remote.errors import RemoteError
@@ -56,6 +56,65 @@ class Begun:
     steps: int
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A step that has ended: which, how and when."""
+
+    number: int
+    outcome: Outcome
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Meanwhile:
+    """What has happened in a job since something was last written down."""
+
+    ends: tuple[Ended, ...] = ()
+    lines: tuple[Line, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.ends or self.lines)
+
+
+_LOOK_AT_STEP = (
+    select(
+        JobRow.executor,
+        JobRow.attempt,
+        JobRow.cancel_requested,
+        JobStepRow.state,
+        JobStepRow.outcome,
+        JobStepRow.title,
+    )
+    .outerjoin(JobStepRow, and_(JobStepRow.job_id == JobRow.id, JobStepRow.number == bindparam("step")))
+    .where(JobRow.id == bindparam("job"))
+    .with_for_update(of=JobRow)
+)
+_THE_STEP = and_(JobStepRow.job_id == bindparam("job"), JobStepRow.number == bindparam("step"))
+_STEPS = cast(Table, JobStepRow.__table__)
+_ADD_STEP = insert(_STEPS)
+_BEGIN_STEP_AGAIN = (
+    update(_STEPS)
+    .where(_THE_STEP)
+    .values(
+        state=bindparam("new_state"),
+        started=bindparam("new_started"),
+        finished=bindparam("new_finished"),
+        outcome=bindparam("new_outcome"),
+    )
+)
+_END_STEP = (
+    update(_STEPS)
+    .where(_THE_STEP)
+    .values(
+        state=bindparam("new_state"),
+        finished=bindparam("new_finished"),
+        outcome=bindparam("new_outcome"),
+        error_message=bindparam("new_error"),
+    )
+)
+"""What every step needs is made once: making a statement costs more than running it."""
+
+
 class Records:
     """Writes what happens in the jobs of one process. Safe for use from several threads."""
 
@@ -83,28 +142,44 @@ class Records:
             ).one_or_none()
             return Begun(row.id, row.reference, row.operation, dict(row.request), row.attempt, last or 0)
 
-    def begin_step(self, job: Begun, number: int, title: str, *, once: bool, undoing: bool) -> Outcome | None:
+    def begin_step(
+        self,
+        job: Begun,
+        number: int,
+        title: str,
+        *,
+        once: bool,
+        undoing: bool,
+        meanwhile: Meanwhile = Meanwhile(),
+    ) -> Outcome | None:
         """Write down that a step begins, before it does.
+
+        Args:
+            job: the job.
+            number: of the step.
+            title: what it does.
+            once: it must not be run twice.
+            undoing: the job compensates.
+            meanwhile: what is not written down yet.
 
         Returns:
             None when it is to be run; else its outcome, known without running it.
         """
         with self._store.write() as session:
-            asked = self._fence(session, job)
-            row = session.execute(
-                select(JobStepRow.state, JobStepRow.outcome, JobStepRow.title).where(
-                    JobStepRow.job_id == job.id, JobStepRow.number == number
-                )
-            ).one_or_none()
+            connection = session.connection()
+            row = connection.execute(_LOOK_AT_STEP, {"job": job.id, "step": number}).one_or_none()
+            row = self._own(job, row)
+            _write(connection, job, meanwhile)
+            if row.outcome is not None:
+                return Outcome.from_json(row.outcome)
+            is_new = row.state is None
             known = None
             state = StepState.RUNNING
-            if row is not None and row.outcome is not None:
-                return Outcome.from_json(row.outcome)
-            if row is not None and not same_title(row.title, title):
+            if not is_new and not same_title(row.title, title):
                 known, state = Outcome(title, special="changed"), StepState.FAILED
-            elif row is not None and once:
+            elif not is_new and once:
                 known, state = Outcome(title, special="interrupted"), StepState.INTERRUPTED
-            elif row is None and asked and not undoing:
+            elif is_new and row.cancel_requested is not None and not undoing:
                 known, state = Outcome(title, special="cancelled"), StepState.SKIPPED
             values = {
                 "state": state,
@@ -112,40 +187,33 @@ class Records:
                 "finished": None if known is None else _now(),
                 "outcome": None if known is None else known.to_json(),
             }
-            if row is None:
-                session.execute(
-                    insert(JobStepRow).values(
-                        job_id=job.id,
-                        number=number,
-                        title=redact(title),
-                        once=once,
-                        undoing=undoing,
-                        **values,
-                    )
-                )
+            if is_new:
+                kind = {"title": redact(title), "once": once, "undoing": undoing}
+                connection.execute(_ADD_STEP, {"job_id": job.id, "number": number, **kind, **values})
             else:
-                session.execute(_step(job, number).values(**values))
+                connection.execute(
+                    _BEGIN_STEP_AGAIN,
+                    {
+                        "job": job.id,
+                        "step": number,
+                        **{f"new_{name}": value for name, value in values.items()},
+                    },
+                )
             return known
 
-    def finish_step(self, job: Begun, number: int, outcome: Outcome, lines: Sequence[Line]) -> None:
-        """Write down how a step ended, with what it said."""
+    def write(self, job: Begun, meanwhile: Meanwhile) -> None:
+        """Write down how steps ended and what was said; :meth:`begin_step` and :meth:`finish` do so too."""
         with self._store.write() as session:
             self._fence(session, job)
-            session.execute(
-                _step(job, number).values(
-                    state=StepState.DONE if outcome.error is None else StepState.FAILED,
-                    finished=_now(),
-                    outcome=outcome.to_json(),
-                    error_message=None if outcome.error is None else redact(str(outcome.error)),
-                )
-            )
-            _add_lines(session, job, lines)
+            _write(session.connection(), job, meanwhile)
 
     def note_change(self, job: Begun, number: int, outcome: Outcome) -> None:
         """Write down that the workflow is another one than that which was begun, in place of a step."""
         with self._store.write() as session:
             self._fence(session, job)
-            session.execute(delete(JobStepRow).where(_is(job, number)))
+            session.execute(
+                delete(JobStepRow).where(JobStepRow.job_id == job.id, JobStepRow.number == number)
+            )
             session.execute(
                 insert(JobStepRow).values(
                     job_id=job.id,
@@ -159,12 +227,6 @@ class Records:
                     finished=_now(),
                 )
             )
-
-    def add_lines(self, job: Begun, lines: Sequence[Line]) -> None:
-        """Keep lines of output."""
-        with self._store.write() as session:
-            self._fence(session, job)
-            _add_lines(session, job, lines)
 
     def expect(self, job: Begun, steps: int) -> None:
         """How many steps there will be."""
@@ -184,7 +246,8 @@ class Records:
         state: Callable[[bool], JobState],
         result: Any,
         error: RemoteError | None,
-        lines: Sequence[Line],
+        *,
+        meanwhile: Meanwhile,
     ) -> None:
         """The job has ended: what it held is free.
 
@@ -193,11 +256,11 @@ class Records:
             state: says which end it was; told whether somebody had asked for it.
             result: what the workflow gave back.
             error: what it raised.
-            lines: output that is not written down yet.
+            meanwhile: what is not written down yet.
         """
         with self._store.write() as session:
             asked = self._fence(session, job)
-            _add_lines(session, job, lines)
+            _write(session.connection(), job, meanwhile)
             session.execute(
                 update(JobRow)
                 .where(JobRow.id == job.id)
@@ -230,23 +293,40 @@ class Records:
         """Whether the job is to end; refuses those that it no longer belongs to."""
         query = select(JobRow.executor, JobRow.attempt, JobRow.cancel_requested).where(JobRow.id == job.id)
         row = session.execute(query.with_for_update() if lock else query).one_or_none()
+        return self._own(job, row).cancel_requested is not None
+
+    def _own(self, job: Begun, row: Any) -> Any:
+        """The job's row, if the job still belongs to this attempt of this process."""
         if row is None or row.executor != self._executor or row.attempt != job.attempt:
             raise Abandoned(f"{job.reference} was taken over by another process")
-        return row.cancel_requested is not None
+        return row
 
 
-def _is(job: Begun, number: int) -> ColumnElement[bool]:
-    return and_(JobStepRow.job_id == job.id, JobStepRow.number == number)
+def _write(connection: Connection, job: Begun, meanwhile: Meanwhile) -> None:
+    for ended in meanwhile.ends:
+        _write_end(connection, job, ended)
+    _add_lines(connection, job, meanwhile.lines)
 
 
-def _step(job: Begun, number: int) -> Update:
-    return update(JobStepRow).where(_is(job, number))
+def _write_end(connection: Connection, job: Begun, ended: Ended) -> None:
+    error = ended.outcome.error
+    connection.execute(
+        _END_STEP,
+        {
+            "job": job.id,
+            "step": ended.number,
+            "new_state": StepState.DONE if error is None else StepState.FAILED,
+            "new_finished": ended.at,
+            "new_outcome": ended.outcome.to_json(),
+            "new_error": None if error is None else redact(str(error)),
+        },
+    )
 
 
-def _add_lines(session: Session, job: Begun, lines: Sequence[Line]) -> None:
+def _add_lines(connection: Connection, job: Begun, lines: Sequence[Line]) -> None:
     if not lines:
         return
-    kept = session.execute(select(JobRow.output_bytes).where(JobRow.id == job.id)).scalar_one()
+    kept = connection.execute(select(JobRow.output_bytes).where(JobRow.id == job.id)).scalar_one()
     if kept >= OUTPUT_LIMIT:
         return
     rows = []
@@ -258,8 +338,8 @@ def _add_lines(session: Session, job: Begun, lines: Sequence[Line]) -> None:
         rows.append({"job_id": job.id, "step": line.step, "line": text, "at": line.at})
         if kept >= OUTPUT_LIMIT:
             break
-    session.execute(insert(JobEventRow), rows)
-    session.execute(update(JobRow).where(JobRow.id == job.id).values(output_bytes=kept))
+    connection.execute(insert(JobEventRow), rows)
+    connection.execute(update(JobRow).where(JobRow.id == job.id).values(output_bytes=kept))
 
 
 def _now() -> datetime:

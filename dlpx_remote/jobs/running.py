@@ -1,9 +1,10 @@
 """The job as a workflow sees it, on the journal: which steps ran, what they gave, and what to do about those
 that were cut off.
 
-Each step is journaled twice, for two readers: a row of ours (begun before the action, ended with the outcome
-after it), which people see and which tells a step that was cut off from one that never began; and the step of
-DBOS, which replays the workflow. An outcome in either is final: the action is not run again.
+Each step is journaled twice, for two readers: a row of ours, begun before the action, which people see and
+which tells a step that was cut off from one that never began; and the step of DBOS, which replays the
+workflow. An outcome in either is final: the action is not run again. The end of a step is written into our
+row with the next one's beginning, or a moment later: a step costs one transaction of ours and one of DBOS.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dlpx_remote.errors import RemoteError
 from dlpx_remote.jobs.base import Abandoned, JobCancelled, StepInterrupted, WorkflowChanged
 from dlpx_remote.jobs.model import JobState
 from dlpx_remote.jobs.outcomes import Outcome, as_remote_error, check_value, same_title
-from dlpx_remote.jobs.records import Begun, Line, Records
+from dlpx_remote.jobs.records import Begun, Ended, Line, Meanwhile, Records
 from dlpx_remote.redaction import redact
 from dlpx_remote.store import StateError
 
@@ -66,6 +67,7 @@ class RunningJob:
         self._lock = threading.Lock()
         self._lines: list[Line] = []
         self._lines_lost = 0
+        self._ends: list[Ended] = []
         self._enders: list[Callable[[], None]] = []
 
     @property
@@ -128,28 +130,30 @@ class RunningJob:
     # for the one who runs it
 
     def look(self) -> None:
-        """Learn whether the job is to end, and write down what was said meanwhile; called now and then."""
+        """Learn whether the job is to end, and write down what happened meanwhile; called now and then."""
+        meanwhile = Meanwhile()
         try:
             if self._records.cancel_requested(self._begun) and not self._asked_to_end:
                 self._asked_to_end = True
                 if not self._undoing:
                     self._call_enders()
-            lines = self.take_lines()
-            if lines:
-                self._records.add_lines(self._begun, lines)
+            meanwhile = self._take()
+            if meanwhile:
+                self._records.write(self._begun, meanwhile)
         except Abandoned as lost:
             self.abandon(str(lost))
         except StateError as error:
+            self._put_back(meanwhile)
             _LOG.warning("%s: what it says cannot be kept now: %s", self.reference, error)
 
     def end(self, result: Any, error: RemoteError | None) -> None:
         """Write down how the job ended."""
-        lines = self.take_lines()
+        meanwhile = self._take()
 
         def state(asked_to_end: bool) -> JobState:
             return self._final_state(error, asked_to_end)
 
-        self._persist(lambda: self._records.finish(self._begun, state, result, error, lines))
+        self._persist(lambda: self._records.finish(self._begun, state, result, error, meanwhile=meanwhile))
 
     def _final_state(self, error: RemoteError | None, asked_to_end: bool) -> JobState:
         if error is None:
@@ -165,14 +169,20 @@ class RunningJob:
         self._abandoned = self._abandoned or reason
         self._call_enders()
 
-    def take_lines(self) -> list[Line]:
-        """The lines that are not written down yet."""
+    def _take(self) -> Meanwhile:
+        """What is not written down yet, to be written by whoever takes it."""
         with self._lock:
+            ends, self._ends = self._ends, []
             lines, self._lines = self._lines, []
             lost, self._lines_lost = self._lines_lost, 0
         if lost:
             lines.append(Line(self._running, f"… {lost} lines were left out.", datetime.now(UTC)))
-        return lines
+        return Meanwhile(tuple(ends), tuple(lines))
+
+    def _put_back(self, meanwhile: Meanwhile) -> None:
+        with self._lock:
+            self._ends[:0] = meanwhile.ends
+            self._lines[:0] = meanwhile.lines
 
     def _call_enders(self) -> None:
         with self._lock:
@@ -213,14 +223,21 @@ class RunningJob:
         try:
             return Outcome.from_json(self._journal(lambda: self._perform(title, action, once).to_json()))
         except Exception as error:  # of the journal: what an action raises is part of its outcome
+            meanwhile = self._take()
+            self._persist(
+                lambda: self._records.write(self._begun, meanwhile)
+            )  # the next try knows the outcome
             self.abandon(f"its journal cannot be written: {redact(str(error))}")
             raise Abandoned(self._abandoned) from error
 
     def _perform(self, title: str, action: Callable[[], Any], once: bool) -> Outcome:
         number = self._number
         undoing = self._undoing
+        meanwhile = self._take()
         known = self._persist(
-            lambda: self._records.begin_step(self._begun, number, title, once=once, undoing=undoing)
+            lambda: self._records.begin_step(
+                self._begun, number, title, once=once, undoing=undoing, meanwhile=meanwhile
+            )
         )
         if known is not None:
             return known
@@ -231,8 +248,8 @@ class RunningJob:
             except Exception as error:
                 self._refuse_abandoned()  # it failed because it was told to end, which is not its outcome
                 outcome = Outcome(title, error=as_remote_error(title, error))
-            lines = self.take_lines()
-            self._persist(lambda: self._records.finish_step(self._begun, number, outcome, lines))
+            with self._lock:
+                self._ends.append(Ended(number, outcome, datetime.now(UTC)))
         finally:
             self._running = None
         return outcome

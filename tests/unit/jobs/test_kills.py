@@ -132,7 +132,7 @@ def test_a_killed_job_is_finished_or_undone_and_nothing_is_run_twice(
     assert found.job.state.ended
     for title in ONCE:
         assert found.world.count(f"do {title}") <= 1, "a plugin operation was run twice"
-    interrupted = kill.title in ONCE and kill.point in ("begun", "effect")
+    interrupted = kill.title in ONCE and kill.point in ("begun", "effect", "ended")
     if kill.fails or interrupted:
         assert found.job.state is JobState.COMPENSATED
         done = {words.removeprefix("do ") for words in found.world if words.startswith("do ")}

@@ -14,6 +14,7 @@ from typing import Any
 
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.jobs.base import Job, Request
+from dlpx_remote.jobs.durable import Durable
 from dlpx_remote.jobs.jobs import Jobs
 from dlpx_remote.jobs.liveness import Watch
 from dlpx_remote.jobs.model import Limits
@@ -21,8 +22,8 @@ from dlpx_remote.jobs.queue import Queue
 from dlpx_remote.jobs.records import Records
 from dlpx_remote.store import Store
 
-POINTS_OF_A_STEP = ("before", "begun", "effect", "recorded", "journaled")
-"""Before anything; written down as begun; after the effect; with the outcome in our row; in DBOS as well."""
+POINTS_OF_A_STEP = ("before", "begun", "effect", "ended", "journaled")
+"""Before anything; written down as begun; after the effect; on the way to the journal; in the journal."""
 POINTS_OF_A_JOB = ("asked", "taken", "taken up", "ending", "ended")
 
 FORWARD = ("make data set", "clone", "call plugin", "mount", "run hook")
@@ -57,6 +58,10 @@ def life(job: Job, request: Request) -> Any:
         _die_at(title, "effect")
         return len(done)
 
+    def undo(title: str) -> None:
+        effect(request, f"undo {title}")
+        _die_at(f"undo {title}", "effect")
+
     try:
         for title in FORWARD:
             run = job.once if title in ONCE else job.step
@@ -68,7 +73,7 @@ def life(job: Job, request: Request) -> Any:
     except Exception as reason:
         job.compensating(reason)
         for title in reversed(done):
-            job.step(f"undo {title}", lambda title=title: effect(request, f"undo {title}"))  # type: ignore[misc]
+            job.step(f"undo {title}", lambda title=title: undo(title))  # type: ignore[misc]
         raise
 
 
@@ -111,27 +116,30 @@ def _die_at(title: str, point: str) -> None:
 
 def _arm() -> None:
     Watch.dead = lambda *_: False  # type: ignore[method-assign]  # leave the other victims to the heir
-    begin, finish = Records.begin_step, Records.finish_step
+    begin, journal = Records.begin_step, Durable.journal
     last = ""
 
-    def begin_step(self: Records, job: Any, number: int, title: str, **more: bool) -> Any:
+    def begin_step(self: Records, job: Any, number: int, title: str, **more: Any) -> Any:
         nonlocal last
-        _die_at(last, "journaled")
         last = title
         _die_at(title, "before")
         known = begin(self, job, number, title, **more)
         _die_at(title, "begun")
         return known
 
-    def finish_step(self: Records, job: Any, number: int, outcome: Any, lines: Any) -> None:
-        _die_at(outcome.title, "effect")
-        finish(self, job, number, outcome, lines)
-        _die_at(outcome.title, "recorded")
+    def journaled(self: Durable, action: Callable[[], str]) -> str:
+        def then_die() -> str:
+            outcome = action()
+            _die_at(last, "ended")
+            return outcome
+
+        outcome = journal(self, then_die)
+        _die_at(last, "journaled")
+        return outcome
 
     Records.begin_step = begin_step  # type: ignore[method-assign]
-    Records.finish_step = finish_step  # type: ignore[method-assign]
+    Durable.journal = journaled  # type: ignore[method-assign]
     _after(Records, "begin", lambda: _die_at("", "taken up"))
-    _before(Records, "finish", lambda: _die_at(last, "journaled"))
     _before(Records, "finish", lambda: _die_at("", "ending"))
     _after(Records, "finish", lambda: _die_at("", "ended"))
 
