@@ -6,6 +6,7 @@ name. A volume is there or not, never by half: so after a crash, :meth:`Pool.rec
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from dlpx_remote.errors import InvalidRequest
+from dlpx_remote.errors import InvalidRequest, RemoteError
 from dlpx_remote.storage.base import Backend, Health, Size, VolumeExists, VolumeInUse, VolumeMissing
 from dlpx_remote.storage.mount_table import mounts_within
 from dlpx_remote.storage.place import Place
@@ -282,11 +283,13 @@ class Pool:
                 return self._volume(entry, there)
             if entry is not None and entry.state is State.REMOVING:
                 self._backend.delete(name)  # what is left of it is not what is asked for now
+                self._ledger.gone(_VOLUME, name)
             self._ledger.intend(_VOLUME, name, parent=parent, details=details, job=job)
             try:
                 effect()
             except Exception:
-                if name not in self._backend.names():
+                with contextlib.suppress(RemoteError):  # else it is left to the next recovery
+                    self._backend.delete(name)
                     self._ledger.gone(_VOLUME, name)
                 raise
             return self._volume(self._ledger.present(_VOLUME, name), there=True)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dlpx_remote.errors import InvalidRequest, NotFound
-from dlpx_remote.storage.base import StorageError, VolumeExists, VolumeInUse, VolumeMissing
+from dlpx_remote.storage.base import (
+    BackendUnavailable,
+    StorageError,
+    VolumeExists,
+    VolumeInUse,
+    VolumeMissing,
+)
 from dlpx_remote.storage.place import Place
 from dlpx_remote.storage.pool import Pool, PoolBackend, Recovery, VolumeKind
 from dlpx_remote.store import Kind, Ledger, State
@@ -144,13 +151,44 @@ def test_a_source_that_is_unknown_or_of_the_wrong_kind_is_refused(pool: Pool) ->
 
 
 def test_a_failure_leaves_nothing(pool: Pool, backend: PoolBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    real = backend.create
+
+    def fail(*arguments: Any) -> None:
+        real(*arguments)
         raise StorageError("No luck today.")
 
-    monkeypatch.setattr(backend, "create", fail)
-    with pytest.raises(StorageError, match="No luck today"):
-        pool.create("data")
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "create", fail)
+        with pytest.raises(StorageError, match="No luck today"):
+            pool.create("data")
     assert (pool.volumes(), pool.strangers()) == ([], [])
+    assert pool.create("data").there
+
+
+def test_a_failure_that_cannot_be_cleared_up_is_left_to_the_recovery(
+    pool: Pool, backend: PoolBackend, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise BackendUnavailable("No luck today.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "create", fail)
+        patched.setattr(backend, "delete", fail)
+        with pytest.raises(BackendUnavailable):
+            pool.create("data")
+    assert named(ledger) == {"data": State.INTENDED}
+    assert pool.recover() == Recovery(undone=("data",))
+
+
+def test_a_name_that_was_being_deleted_can_be_used_for_something_else(pool: Pool, ledger: Ledger) -> None:
+    pool.create("one")
+    (pool.path("one") / "file").write_text("x")
+    for name in ("first", "second"):
+        pool.snapshot("one", name)
+    pool.clone("first", "clone")
+    ledger.removing(Kind.VOLUME, "clone")
+    clone = pool.clone("second", "clone")
+    assert (clone.parent, (clone.path / "file").read_text()) == ("second", "x")
 
 
 def test_one_name_asked_for_by_many_at_once_is_made_once(pool: Pool, backend: PoolBackend) -> None:

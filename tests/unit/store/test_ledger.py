@@ -250,7 +250,7 @@ from pathlib import Path
 from dlpx_remote.store import Kind, Ledger, Store
 store = Store(Path(sys.argv[1]), sys.argv[2] or None)
 ledger = Ledger(store)
-for number in range(15):
+for number in range(9):
     name = f"{sys.argv[3]}-{number}"
     ledger.intend(Kind.VOLUME, "shared")
     ledger.intend(Kind.EXPORT, name, parent="shared")
@@ -273,7 +273,7 @@ def test_several_processes_change_the_ledger_at_once_and_it_stays_whole(store: S
             stderr=subprocess.PIPE,
             text=True,
         )
-        for number in range(4)
+        for number in range(3)
     ]
     for process in processes:
         _, errors = process.communicate(timeout=120)
@@ -281,5 +281,5 @@ def test_several_processes_change_the_ledger_at_once_and_it_stays_whole(store: S
     ledger = Ledger(store)
     ledger.verify()
     assert sorted(entry.name for entry in ledger.entries(kind=Kind.EXPORT)) == sorted(
-        f"writer-{number}-{turn}" for number in range(4) for turn in range(0, 15, 3)
+        f"writer-{number}-{turn}" for number in range(3) for turn in range(0, 9, 3)
     )
