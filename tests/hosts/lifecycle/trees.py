@@ -1,6 +1,8 @@
-"""A direct plugin for directory trees: copies one with ``run_sync``, and runs a "service" in each clone.
+"""Plugins for directory trees, a direct and a staged one; both run a "service" in each clone.
 
-The service is a file ``RUNNING`` in the mounted tree, so that a test sees from outside what the plugin did.
+The direct one copies with ``run_sync``, the staged one on the staging environment. The service is a file
+``RUNNING`` in the mounted tree, and every operation is a line of ``calls`` beside the trees, so that a test
+sees from outside what a plugin did.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ import json
 from pathlib import Path
 
 _CONFIG = """\
-id: 9f3b2f0e-6c40-4a55-8d3a-8c1f6c0a7d10
-name: Trees
-pluginType: DIRECT
+id: 9f3b2f0e-6c40-4a55-8d3a-8c1f6c0a7d1@NUMBER@
+name: @NAME@
+pluginType: @TYPE@
 hostTypes: [UNIX]
 language: PYTHON311
 entryPoint: "trees:plugin"
@@ -26,6 +28,11 @@ from dlpx.virtualization.platform import *
 from generated.definitions import *
 
 plugin = Plugin()
+
+
+def note(operation):
+    with open("@PLACE@/../calls", "a") as file:
+        file.write(operation + "\\n")
 
 
 def run(connection, script, **variables):
@@ -43,33 +50,29 @@ def source_configs(source_connection, repository):
     return [SourceConfigDefinition(path=line.rstrip("/")) for line in found.splitlines()]
 
 
-@plugin.linked.pre_snapshot()
-def pre_snapshot(direct_source, repository, source_config):
-    libs.run_sync(direct_source.connection, source_config.path)
-
-
-@plugin.linked.post_snapshot()
-def post_snapshot(direct_source, repository, source_config):
-    return SnapshotDefinition(rows=int(run(direct_source.connection, "ls %s | wc -l" % source_config.path)))
-
+@LINKED@
 
 @plugin.virtual.mount_specification()
 def mounts(virtual_source, repository):
+    note("virtual.mount_specification")
     return MountSpecification([Mount(virtual_source.connection.environment, virtual_source.parameters.path)])
 
 
 @plugin.virtual.configure()
 def configure(virtual_source, snapshot, repository):
+    note("virtual.configure")
     return start_service(virtual_source)
 
 
 @plugin.virtual.reconfigure()
 def reconfigure(virtual_source, repository, source_config, snapshot):
+    note("virtual.reconfigure")
     return start_service(virtual_source)
 
 
 @plugin.virtual.initialize()
 def initialize(virtual_source, repository):
+    note("virtual.initialize")
     return start_service(virtual_source)
 
 
@@ -81,28 +84,103 @@ def start_service(virtual_source):
 
 @plugin.virtual.start()
 def start(virtual_source, repository, source_config):
+    note("virtual.start")
     start_service(virtual_source)
 
 
 @plugin.virtual.stop()
 def stop(virtual_source, repository, source_config):
+    note("virtual.stop")
+    end_service(virtual_source, source_config)
+
+
+def end_service(virtual_source, source_config):
     run(virtual_source.connection, "rm -f %s/RUNNING" % source_config.path)
 
 
 @plugin.virtual.unconfigure()
 def unconfigure(virtual_source, repository, source_config):
-    stop(virtual_source, repository, source_config)
+    note("virtual.unconfigure")
+    end_service(virtual_source, source_config)
 
 
 @plugin.virtual.status()
 def status(virtual_source, repository, source_config):
+    note("virtual.status")
     there = "test -e %s/RUNNING && echo yes || true" % source_config.path
     return Status.ACTIVE if run(virtual_source.connection, there) else Status.INACTIVE
 
 
 @plugin.virtual.post_snapshot()
 def virtual_post_snapshot(virtual_source, repository, source_config):
+    note("virtual.post_snapshot")
     return SnapshotDefinition(rows=int(run(virtual_source.connection, "ls %s | wc -l" % source_config.path)))
+"""
+
+_DIRECT = """
+@plugin.linked.pre_snapshot()
+def pre_snapshot(direct_source, repository, source_config):
+    note("linked.pre_snapshot")
+    libs.run_sync(direct_source.connection, source_config.path)
+
+
+@plugin.linked.post_snapshot()
+def post_snapshot(direct_source, repository, source_config):
+    note("linked.post_snapshot")
+    return SnapshotDefinition(rows=int(run(direct_source.connection, "ls %s | wc -l" % source_config.path)))
+
+"""
+_STAGED = """
+@plugin.linked.mount_specification()
+def staged_mounts(staged_source, repository):
+    note("linked.mount_specification")
+    place = staged_source.staged_connection.environment
+    return MountSpecification([Mount(place, staged_source.parameters.path)])
+
+
+@plugin.linked.pre_snapshot()
+def pre_snapshot(staged_source, repository, source_config, snapshot_parameters):
+    note("linked.pre_snapshot")
+    start_staging_of(staged_source)
+    script = "cp -a %s/. %s/" % (source_config.path, staged_source.mount.mount_path)
+    run(staged_source.staged_connection, script)
+
+
+def start_staging_of(staged_source):
+    run(staged_source.staged_connection, "date >%s/STAGING" % staged_source.mount.mount_path)
+
+
+@plugin.linked.post_snapshot()
+def post_snapshot(staged_source, repository, source_config, snapshot_parameters):
+    note("linked.post_snapshot")
+    count = run(staged_source.source_connection, "ls %s | wc -l" % source_config.path)
+    return SnapshotDefinition(rows=int(count))
+
+
+@plugin.linked.start_staging()
+def start_staging(staged_source, repository, source_config):
+    note("linked.start_staging")
+    start_staging_of(staged_source)
+
+
+@plugin.linked.stop_staging()
+def stop_staging(staged_source, repository, source_config):
+    note("linked.stop_staging")
+    run(staged_source.staged_connection, "rm -f %s/STAGING" % staged_source.mount.mount_path)
+
+
+@plugin.linked.status()
+def staged_status(staged_source, repository, source_config):
+    note("linked.status")
+    there = "test -e %s/STAGING && echo yes || true" % staged_source.mount.mount_path
+    return Status.ACTIVE if run(staged_source.staged_connection, there) else Status.INACTIVE
+
+
+@plugin.linked.worker()
+def worker(staged_source, repository, source_config):
+    note("linked.worker")
+    start_staging_of(staged_source)
+
 """
 
 _PATH = {
@@ -122,16 +200,31 @@ _SCHEMA = {
         "nameField": "name",
     },
     "sourceConfigDefinition": _PATH,
-    "linkedSourceDefinition": {"type": "object", "additionalProperties": False, "properties": {}},
+    "linkedSourceDefinition": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"path": {"type": "string"}},
+    },
     "virtualSourceDefinition": _PATH,
     "snapshotDefinition": {"type": "object", "properties": {"rows": {"type": "integer"}}},
 }
 
 
-def write_trees(directory: Path, place: Path) -> Path:
-    """Write the plugin into ``directory``; it finds the directories below ``place``."""
+def write_trees(directory: Path, place: Path, *, staged: bool = False) -> Path:
+    """Write a plugin into ``directory``: ``Trees`` or ``Staged trees``.
+
+    Args:
+        directory: made.
+        place: it finds the directories below this one, and writes ``calls`` beside it.
+        staged: the one that links through staging.
+    """
     (directory / "src").mkdir(parents=True)
-    (directory / "plugin_config.yml").write_text(_CONFIG)
+    words = ("1", "Staged trees", "STAGED") if staged else ("0", "Trees", "DIRECT")
+    config = _CONFIG
+    for mark, word in zip(("@NUMBER@", "@NAME@", "@TYPE@"), words, strict=True):
+        config = config.replace(mark, word)
+    (directory / "plugin_config.yml").write_text(config)
     (directory / "schema.json").write_text(json.dumps(_SCHEMA))
-    (directory / "src" / "trees.py").write_text(_CODE.replace("@PLACE@", str(place)))
+    code = _CODE.replace("@LINKED@", _STAGED if staged else _DIRECT).replace("@PLACE@", str(place))
+    (directory / "src" / "trees.py").write_text(code)
     return directory

@@ -11,7 +11,7 @@ import pytest
 from dlpx_remote.plugins.worker import Workers
 from dlpx_remote.workflows import linked, virtual
 from dlpx_remote.workflows.sources import Source
-from tests.unit.life.world import World
+from tests.unit.life.world import World, copied
 from tests.unit.plugins.worker.conftest import workers
 
 __all__ = ["workers"]
@@ -19,14 +19,30 @@ __all__ = ["workers"]
 MakeWorld = Callable[..., World]
 
 
+@pytest.fixture(scope="session")
+def templates() -> dict[str, Path]:
+    """Directories of worlds by their options, to be copied."""
+    return {}
+
+
 @pytest.fixture
-def make_world(tmp_path: Path, workers: Workers) -> Iterator[MakeWorld]:
+def make_world(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    workers: Workers,
+    templates: dict[str, Path],
+) -> Iterator[MakeWorld]:
     """``make_world(staged=True, …)``."""
     made: list[World] = []
 
     def make(**options: Any) -> World:
+        key = repr(sorted(options.items()))
+        if key not in templates:
+            template = tmp_path_factory.mktemp("template")
+            World(template, workers, **options).close()
+            templates[key] = template
         root = tmp_path / f"world{len(made)}"
-        root.mkdir()
+        copied(templates[key], root)
         made.append(World(root, workers, **options))
         return made[-1]
 

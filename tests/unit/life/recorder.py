@@ -11,12 +11,13 @@ STAGED_ID = "0d1e7f52-53a8-4d8a-9c33-9f0d6f3c1a02"
 
 _CODE = '''\
 import json
+from pathlib import Path
 from dlpx.virtualization import libs
 from dlpx.virtualization.platform import *
 from generated.definitions import *
 
 plugin = Plugin()
-PLACE = "@PLACE@"
+PLACE = next(str(parent / "recorder") for parent in Path(__file__).parents if (parent / "recorder").is_dir())
 
 
 def note(operation, **arguments):
@@ -160,7 +161,8 @@ def write_recorder(
 
     Args:
         directory: made when missing.
-        place: a directory for ``calls`` (what it was asked, a JSON object a line) and ``orders``.
+        place: a directory called ``recorder``, beside one that the plugin is copied into: for ``calls`` (what
+            it was asked, a JSON object a line) and ``orders``.
         staged: for staged linking.
         without: operations that it does not implement.
         schema: definitions that differ.
@@ -184,7 +186,7 @@ def write_recorder(
                 group=group, attribute=attribute, parameters=parameters, passed=passed, usual=usual
             )
         )
-    code = _CODE.replace("@PLACE@", str(place)).replace("@OPERATIONS@", "".join(parts))
+    code = _CODE.replace("@OPERATIONS@", "".join(parts))
     (directory / "src" / "recorder.py").write_text(code)
     (directory / "schema.json").write_text(json.dumps({**SCHEMA, **(schema or {})}))
     kind = "STAGED" if staged else "DIRECT"

@@ -18,7 +18,7 @@ class Directories:
         self.parents: dict[str, str | None] = {}
         self.error: dict[str, Exception] = {}
         self._mounting = mounting
-        root.mkdir()
+        root.mkdir(exist_ok=True)
 
     def path(self, name: str) -> Path:
         return self.root / name
