@@ -145,6 +145,8 @@ class LifeCycle:
         pool: opens the pool of data sets.
 
     Attributes:
+        records: what the state says of them.
+        rooms: opens what the workflows call.
         workflows: what jobs can be asked for.
         dsources, vdbs, snapshots, hooks: the API.
     """
@@ -162,14 +164,14 @@ class LifeCycle:
         connections: Connections,
         pool: Callable[[], Volumes],
     ) -> None:
-        self._records = SourceRecords(store)
+        self.records = SourceRecords(store)
         hooks = HookRecords(store)
-        rooms = OpenRooms(
+        self.rooms = OpenRooms(
             store,
             registry=registry,
             inventory=inventory,
             plugins=plugins,
-            records=self._records,
+            records=self.records,
             hooks=hooks,
             workers=workers,
             secrets=secrets,
@@ -177,8 +179,8 @@ class LifeCycle:
             pool=pool,
             jobs=jobs,
         )
-        parts = Parts(rooms, jobs, registry, plugins, inventory, self._records, hooks)
-        self.workflows = workflows(rooms)
+        parts = Parts(self.rooms, jobs, registry, plugins, inventory, self.records, hooks)
+        self.workflows = workflows(self.rooms)
         self.dsources = Dsources(parts)
         self.vdbs = Vdbs(parts)
         self.snapshots = Snapshots(parts)
@@ -186,9 +188,7 @@ class LifeCycle:
 
     def refuse_if_used(self, environment: Environment, user: EnvironmentUser | None = None) -> None:
         """Raise SourceInUse where a dSource or VDB lies on an environment, or belongs to a user of it."""
-        used = self._records.using_environment(
-            environment.reference, None if user is None else user.reference
-        )
+        used = self.records.using_environment(environment.reference, None if user is None else user.reference)
         if used:
             what = environment.name if user is None else f"{user.name} of {environment.name}"
             names = tuple(source.name for source in used)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dlpx_remote.engine_sources import Given
-from tests.hosts.lifecycle.conftest import NOTHING, Site
+from tests.hosts.lifecycle.site import NOTHING, Site
 
 
 def rows(path: Path) -> set[str]:
@@ -17,7 +17,7 @@ def test_a_dsource_and_its_vdbs_live_and_leave_nothing(site: Site) -> None:
     one, two = site.targets / "one", site.targets / "two"
     with site.open() as engine:
         jobs = engine.jobs
-        jobs.result(engine.dsources.link("orders", "here", str(site.sources / "orders")))
+        jobs.result(engine.dsources.link("orders", "here", str(site.sources / "orders"), plugin="Trees"))
         snapshots = []
         for number in (2, 3, 4):
             snapshots.append(jobs.result(engine.dsources.sync("orders"))["snapshot"])
