@@ -44,6 +44,9 @@ def note(operation, **arguments):
     return eval(order, globals(), arguments)
 
 
+NOTHING = object()  # what an order gives to have None returned
+
+
 def fail(message="it went wrong", action="mend it", output="what it said"):
     raise UserError(message, action, output)
 
@@ -64,7 +67,7 @@ _OPERATION = """
 @plugin.{group}.{attribute}()
 def {group}_{attribute}({parameters}):
     found = note("{group}.{attribute}", {passed})
-    return {usual} if found is None else found
+    return {usual} if found is None else None if found is NOTHING else found
 """
 
 _VIRTUAL_MOUNT = (
