@@ -16,6 +16,7 @@ from typing import Any
 
 from dlpx_remote.engine import Engine
 from dlpx_remote.engine_sources import Given, Hook, Script
+from dlpx_remote.jobs.durable import Durable
 from dlpx_remote.jobs.model import JobState
 from dlpx_remote.jobs.records import Records
 from tests.hosts.lifecycle.site import Site
@@ -235,23 +236,29 @@ def _volumes(engine: Engine) -> list[str]:
 
 
 def _arm(number: int, point: str) -> None:
-    begin, finish = Records.begin_step, Records.finish_step
+    begin, journal = Records.begin_step, Durable.journal
+    last = 0
 
-    def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def die_at(here: str) -> None:
+        if (last, here) == (number, point):
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    def begin_step(self: Records, job: Any, step: int, title: str, **more: bool) -> Any:
+    def begin_step(self: Records, job: Any, step: int, title: str, **more: Any) -> Any:
+        nonlocal last
+        last = step
         known = begin(self, job, step, title, **more)
-        if (step, point) == (number, "begun"):
-            die()
+        die_at("begun")
         return known
 
-    def finish_step(self: Records, job: Any, step: int, outcome: Any, lines: Any) -> None:
-        if (step, point) == (number, "effect"):
-            die()
-        finish(self, job, step, outcome, lines)
-        if (step, point) == (number, "recorded"):
-            die()
+    def journaled(self: Durable, action: Callable[[], str]) -> str:
+        def then_die() -> str:
+            outcome = action()
+            die_at("effect")
+            return outcome
+
+        outcome = journal(self, then_die)
+        die_at("recorded")
+        return outcome
 
     setattr(Records, "begin_step", begin_step)  # noqa: B010 - mypy knows no other way to replace a method
-    setattr(Records, "finish_step", finish_step)  # noqa: B010
+    setattr(Durable, "journal", journaled)  # noqa: B010
