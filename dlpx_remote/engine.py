@@ -140,7 +140,7 @@ class Engine:
 
     ``jobs`` are its jobs: :class:`~dlpx_remote.jobs.jobs.Jobs`; ``engine_jobs`` has the rest. ``storage`` is
     its pool of data sets: :class:`~dlpx_remote.engine_storage.Storage`. ``dsources``, ``vdbs``, ``snapshots``
-    and ``hooks`` are what ``engine_sources`` describes.
+    and ``hooks`` are what ``engine_sources`` describes, ``mounts`` what ``engine_mounts`` does.
 
     Args:
         state: directory of the engine's state; None takes the user's data directory for ``dlpx-remote``
@@ -201,6 +201,7 @@ class Engine:
         self._workflows.update(self._life.workflows)
         self.dsources, self.vdbs = self._life.dsources, self._life.vdbs
         self.snapshots, self.hooks = self._life.snapshots, self._life.hooks
+        self.mounts = self._life.mounts
 
     def __enter__(self) -> Self:
         return self
@@ -213,6 +214,7 @@ class Engine:
     def close(self) -> None:
         """Close every connection and worker. Idempotent. Jobs that still run go to the next process."""
         self.jobs.stop()  # before its commands fail for want of a connection
+        self._life.close()
         self._connections.close()
         self._workers.close()
         self.jobs.close()

@@ -6,14 +6,15 @@ import logging
 import threading
 from collections.abc import Callable
 
+from dlpx_remote.engine_mounts import Nfs
 from dlpx_remote.environments.connections import Connections
 from dlpx_remote.environments.directories import HostDirectories, prepare
-from dlpx_remote.environments.model import Environment, EnvironmentUser, HostType
+from dlpx_remote.environments.model import Environment, EnvironmentUser
 from dlpx_remote.environments.registry import Registry
 from dlpx_remote.environments.secrets import Secrets
 from dlpx_remote.errors import NotFound
 from dlpx_remote.jobs.jobs import Jobs
-from dlpx_remote.mounts.base import Exporter, ExportFailed, Mounting, Reach
+from dlpx_remote.mounts.base import Reach
 from dlpx_remote.mounts.local import LocalExporter
 from dlpx_remote.mounts.presentation import Presentations
 from dlpx_remote.mounts.service import Mounts
@@ -78,6 +79,9 @@ class OpenRooms:
         self._connections = connections
         self._lock = threading.Lock()
         self._opened: Rooms | None = None
+        self._mounts_lock = threading.Lock()
+        self._mounts: Mounts | None = None
+        self.nfs = Nfs(store)
 
     def __call__(self) -> Rooms:
         """The rooms.
@@ -102,22 +106,26 @@ class OpenRooms:
             plugin=lambda identifier: load_plugin(self._plugins.get_summary(identifier).directory),
             workers=self._workers,
             pool=self._pool(),
-            attaching=Attaching(self._open_mounts(), self._registry.get, self._connections.connection),
+            attaching=Attaching(self.mounts(), self._registry.get, self._connections.connection),
             resolve=self._secrets.resolve,
         )
 
-    def _open_mounts(self) -> Mounting:
-        state = self._store.directory
-        mounts = Mounts(
-            Ledger(self._store),
-            _Hosts(self._registry, self._connections),
-            Presentations(state / "present"),
-            LocalExporter(state / "exports"),
-            _no_nfs,
-        )
-        for remark in mounts.recover(self._runs):
-            _LOG.warning("%s", remark)
-        return mounts
+    def mounts(self) -> Mounts:
+        """The room of mounts, in which what a dead engine had begun is finished or undone."""
+        with self._mounts_lock:
+            if self._mounts is None:
+                state = self._store.directory
+                mounts = Mounts(
+                    Ledger(self._store),
+                    _Hosts(self._registry, self._connections, self.nfs),
+                    Presentations(state / "present"),
+                    LocalExporter(state / "exports"),
+                    self.nfs.exporter,
+                )
+                for remark in mounts.recover(self._runs):
+                    _LOG.warning("%s", remark)
+                self._mounts = mounts
+            return self._mounts
 
     def _runs(self, job: str) -> bool:
         """Whether a job is at work, here or elsewhere, or is to be taken over."""
@@ -140,18 +148,14 @@ class OpenRooms:
 class _Hosts:
     """What the room of mounts must know of environments."""
 
-    def __init__(self, registry: Registry, connections: Connections) -> None:
+    def __init__(self, registry: Registry, connections: Connections, nfs: Nfs) -> None:
         self._registry = registry
         self._connections = connections
+        self._nfs = nfs
 
     def reach(self, environment_reference: str) -> Reach:
         """How the host and the NFS server reach each other."""
-        environment = self._registry.get(environment_reference)
-        return Reach(
-            environment.name,
-            windows=environment.host_type is HostType.WINDOWS,
-            address="" if environment.jump else environment.host,
-        )
+        return self._nfs.reach(self._registry.get(environment_reference))
 
     def connection(self, environment_reference: str, user_reference: str) -> Connection:
         """An open connection as that user."""
@@ -160,10 +164,3 @@ class _Hosts:
     def privilege(self, environment_reference: str, user_reference: str) -> Privilege:
         """How that user becomes root there."""
         return self._connections.privilege(environment_reference, user_reference)
-
-
-def _no_nfs(kind: str | None) -> Exporter:
-    raise ExportFailed(
-        f"This engine has no NFS server{f' of the kind {kind}' if kind else ''}.",
-        "Without one it can mount on its own machine only.",
-    )

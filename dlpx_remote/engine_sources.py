@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from dlpx_remote.engine_common import NOW, Asked, Parts
 from dlpx_remote.engine_dsources import Dsources
+from dlpx_remote.engine_mounts import MountsByHand
 from dlpx_remote.engine_rooms import OpenRooms
 from dlpx_remote.engine_vdbs import Vdbs
 from dlpx_remote.environments.connections import Connections
@@ -148,7 +149,8 @@ class LifeCycle:
         records: what the state says of them.
         rooms: opens what the workflows call.
         workflows: what jobs can be asked for.
-        dsources, vdbs, snapshots, hooks: the API.
+        dsources, vdbs, snapshots, hooks, mounts: the API.
+        nfs: the NFS server.
     """
 
     def __init__(
@@ -185,6 +187,12 @@ class LifeCycle:
         self.vdbs = Vdbs(parts)
         self.snapshots = Snapshots(parts)
         self.hooks = Hooks(parts)
+        self.nfs = rooms.nfs
+        self.mounts = MountsByHand(rooms.mounts, lambda name: pool().path(name), registry, rooms.nfs)
+
+    def close(self) -> None:
+        """Let go of the NFS server; what it serves stays served."""
+        self.nfs.close()
 
     def refuse_if_used(self, environment: Environment, user: EnvironmentUser | None = None) -> None:
         """Raise SourceInUse where a dSource or VDB lies on an environment, or belongs to a user of it."""

@@ -19,6 +19,7 @@ from dlpx_remote.cli import (
     environments,
     hooks,
     jobs,
+    mounts,
     plugins,
     scripts,
     snapshots,
@@ -54,6 +55,9 @@ application.command("run")(scripts.run_script)
 application.add_typer(jobs.commands, name="job")
 application.command("worker")(jobs.worker)
 application.add_typer(storage.commands, name="storage")
+application.add_typer(mounts.commands, name="nfs")
+application.command("mount")(mounts.mount)
+application.command("unmount")(mounts.unmount)
 application.command("doctor")(storage.doctor)
 application.command("backup")(backups.backup)
 application.command("restore")(backups.restore)

@@ -97,7 +97,9 @@ class HostMounts:
             MountRefused: something else is there.
             MountFailed, TransportError: the host could not say.
         """
-        state = look(self._connection, path)
+        nfs = source is not None and source.file_system == "nfs"
+        server = (source.server, source.port or 2049) if source is not None and nfs else None
+        state = look(self._connection, path, server)
         if source is None:
             return state
         where = f"{state.path} on {self._connection.address}"
@@ -147,8 +149,13 @@ class HostMounts:
             state = self.look(path, source, hides=hides)
         if state.kind == "closed":
             remarks.append(f"{state.path} may not be looked into: whether it was empty is not known.")
-        if source.file_system == "nfs":
-            self._reach(source)
+        if not state.reached:
+            raise MountFailed(
+                f"{self._connection.address} does not reach the NFS server at {source.server} port "
+                f"{source.port or 2049}.",
+                "See that the server runs, that this is its address as the host sees it, and that no "
+                "firewall is between.",
+            )
         made = self._make(state)
         try:
             used = self._mount(state.path, source, remarks)
@@ -243,10 +250,10 @@ class HostMounts:
         return None
 
     def _verified(self, path: str, source: Source, made: tuple[str, ...], remarks: list[str]) -> HostMount:
-        state = look(self._connection, path)
-        there = state.mounted
+        entries = table(self._connection)
+        there = mountinfo.at(entries, path)
         where = f"{path} on {self._connection.address}"
-        if not there or not self._is(state, there[-1], source):
+        if not there or not self._matches(entries, there[-1], source):
             raise MountFailed(
                 f"mount reported success, but {source.name} is not mounted at {where}.",
                 "See whether something on the host unmounts it, or whether the account has a mount namespace "
@@ -266,24 +273,6 @@ class HostMounts:
         return HostMount(path, made, _options(entry), _version(entry), tuple(remarks))
 
     # ------------------------------------------------------------------ changing the host
-
-    def _reach(self, source: Source) -> None:
-        """A server that does not answer is found out in seconds, not in the minutes that mount would take."""
-        port = source.port or 2049
-        script = "exec timeout -s KILL 8 bash -c ': <\"/dev/tcp/$SERVER/$PORT\"' </dev/null"
-        result = in_time(
-            lambda: self._connection.run(
-                script, variables={"SERVER": source.server, "PORT": str(port)}, timeout=20.0
-            ),
-            f"Reaching {source.server} port {port} from {self._connection.address}",
-        )
-        if result.exit_code != 0:
-            raise MountFailed(
-                f"{self._connection.address} does not reach the NFS server at {source.server} port {port}.",
-                "See that the server runs, that this is its address as the host sees it, and that no "
-                "firewall is between.",
-                result.stderr_text.strip(),
-            )
 
     def _make(self, state: PathState) -> tuple[str, ...]:
         made: list[str] = []

@@ -76,13 +76,22 @@ else
     if [ ${#held[@]} -eq 0 ]; then kind=empty; else kind=full; fi
     missing=("${held[@]:0:3}")
 fi
-printf '%s\0' "$kind" "$path" ${missing[@]+"${missing[@]}"}
+answers=yes
+if [ -n "$SERVER" ] && [ "$kind" != mounted ]; then
+    # found out in seconds, not in the minutes that mount would take
+    timeout -s KILL 8 bash -c ': <"/dev/tcp/$SERVER/$PORT"' </dev/null >/dev/null 2>&1 || answers=no
+fi
+printf '%s\0' "$answers" "$kind" "$path" ${missing[@]+"${missing[@]}"}
 """
 
 _PROBE = r"""
-timeout -s KILL 5 stat -c ok -- "$MOUNT_PATH" 2>&1
-code=$?
-[ $code -lt 124 ] || echo 'no answer'
+# what is cached says nothing of the server; older coreutils have no way around it
+for cached in --cached=never --; do
+    timeout -s KILL 5 stat -c ok "$cached" "$MOUNT_PATH" 2>&1
+    code=$?
+    [ $code -lt 124 ] || echo 'no answer'
+    [ $code != 1 ] && break
+done
 exit 0
 """
 
@@ -112,6 +121,7 @@ class PathState:
         entries: the host's mount table.
         missing: directories that would have to be made, outermost first.
         holds: up to three names of what a full directory has in it.
+        reached: whether the server that was asked about takes connections; True where none was.
     """
 
     path: str
@@ -119,6 +129,7 @@ class PathState:
     entries: list[MountEntry]
     missing: tuple[str, ...] = ()
     holds: tuple[str, ...] = ()
+    reached: bool = True
 
     @property
     def mounted(self) -> list[MountEntry]:
@@ -144,32 +155,36 @@ class Holder:
         return f"{self.command} (process {self.process} of {self.user})"
 
 
-def look(connection: Connection, path: str) -> PathState:
+def look(connection: Connection, path: str, server: tuple[str, int] | None = None) -> PathState:
     """What a mount path is on a host.
 
     Args:
         connection: of any account.
         path: absolute and plain.
+        server: address and port of a server that the host is to reach, where nothing is mounted yet.
 
     Raises:
         MountFailed: the host has no mount table like Linux, or the path does not answer: a directory above
             it lies on a file server that is away.
         TransportError: the host could not be asked.
     """
-    result = asked(connection, _LOOK, path, f"Looking at {path}")
+    address, port = server or ("", 0)
+    result = asked(connection, _LOOK, path, f"Looking at {path}", SERVER=address, PORT=str(port))
     fields = result.stdout.split(b"\x00")
     entries = mountinfo.parse(fields[0])
-    if result.exit_code != 0 or len(fields) < 4 or not entries:
+    if result.exit_code != 0 or len(fields) < 5 or not entries:
         raise MountFailed(
             f"{connection.address} could not say what is mounted there.",
             "Mounts need a Linux host with /proc, and readlink from coreutils.",
             result.stderr_text,
         )
-    kind, found, *rest = [os.fsdecode(field) for field in fields[1:-1]]
+    answers, kind, found, *rest = [os.fsdecode(field) for field in fields[1:-1]]
     names = tuple(rest)
+    reached = answers == "yes"
     if kind == "full":
-        return PathState(found, "full", entries, holds=tuple(name.rpartition("/")[2] for name in names))
-    return PathState(found, kind, entries, missing=names)  # type: ignore[arg-type]
+        holds = tuple(name.rpartition("/")[2] for name in names)
+        return PathState(found, "full", entries, holds=holds, reached=reached)
+    return PathState(found, kind, entries, missing=names, reached=reached)  # type: ignore[arg-type]
 
 
 def table(connection: Connection) -> list[MountEntry]:
@@ -213,10 +228,11 @@ def holders(connection: Connection, privileged: Privileged, path: str) -> tuple[
     return tuple(found), complete
 
 
-def asked(connection: Connection, script: str, path: str, doing: str) -> CommandResult:
+def asked(connection: Connection, script: str, path: str, doing: str, **variables: str) -> CommandResult:
     """Run a script about a path within :data:`PATIENCE`."""
+    given: dict[str, str | bytes] = {"MOUNT_PATH": os.fsencode(path), **variables}
     return in_time(
-        lambda: connection.run(script, variables={"MOUNT_PATH": os.fsencode(path)}, timeout=PATIENCE),
+        lambda: connection.run(script, variables=given, timeout=PATIENCE),
         f"{doing} on {connection.address}",
     )
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from dlpx_remote.errors import RemoteError
+from dlpx_remote.errors import NotFound, RemoteError
 from dlpx_remote.mounts.base import (
     Export,
     Exporter,
@@ -98,6 +98,60 @@ class Mounts:
         _LOG.debug("detaching %s for %s", volume, job)
         with self._locked(volume):
             return tuple(self._clear(volume, force=force))
+
+    def attach_also(
+        self, volume: str, directory: Path, placement: Placement, *, owner: Owner | None, root_squash: bool
+    ) -> Mounted:
+        """Mount a volume at one more place, for the owner for whom it is mounted already if there is one.
+
+        Args and Raises: as :meth:`attach`.
+        """
+        present = [other for _, other in self.placed(volume)]
+        entry = self._ledger.get(Kind.PRESENTATION, volume)
+        if present and entry is not None:
+            known = Owner(*entry.details["owner"]) if entry.details["owner"] else None
+            if owner not in (None, known):
+                raise MountRefused(
+                    f"{volume} is mounted elsewhere for another owner.", "Unmount it there, or name no owner."
+                )
+            owner = known
+        wanted = [*(other for other in present if _name(other) != _name(placement)), placement]
+        return self.attach(volume, directory, wanted, owner=owner, root_squash=root_squash)[-1]
+
+    def detach_from(
+        self, volume: str, environment: str, path: str | None, *, force: bool = False
+    ) -> tuple[str, ...]:
+        """Unmount a volume at one place, or everywhere on one environment; gives back remarks.
+
+        Args:
+            volume: name of the volume.
+            environment: reference.
+            path: as it was asked for; None for all.
+            force: see :meth:`detach`.
+
+        Raises:
+            NotFound: it is not mounted there.
+            As :meth:`detach`.
+        """
+        plain = None if path is None else checked_mount_path(path)
+        with self._locked(volume):
+            fitting = [
+                entry.name
+                for entry in self._mounts(volume)
+                if entry.details["placement"]["environment"] == environment
+                and plain in (None, entry.details["placement"]["mount_path"])
+            ]
+            if not fitting:
+                raise NotFound(f"{volume} is not mounted there.", "See: dlpx-remote nfs status")
+            remarks: list[str] = []
+            for name in fitting:
+                remarks += self._take_away(name, force=force)
+            return (*remarks, *self._drop_unused(volume))
+
+    def placed(self, volume: str | None = None) -> list[tuple[str, Placement]]:
+        """Which volumes are mounted where, as the ledger has it; of one volume, or of all."""
+        entries = self._ledger.entries(kind=Kind.MOUNT, parent=volume)
+        return [(entry.parent or "", MountRecord.of(entry.details).placement) for entry in entries]
 
     def attached(self, volume: str) -> list[Mounted]:
         """See :meth:`dlpx_remote.mounts.base.Mounting.attached`."""

@@ -33,6 +33,7 @@ class World:
         self._targets = targets
         self._stack = ExitStack()
         self._connections: dict[str, Connection] = {}
+        self.pool = directory / "pool"
         self.store = Store(directory / "state")
         self._stack.callback(self.store.close)
         self.ledger = Ledger(self.store)
@@ -60,7 +61,7 @@ class World:
 
     def volume(self, name: str) -> Path:
         """A volume with a few files, known to the ledger."""
-        directory = self.directory / "pool" / name
+        directory = self.pool / name
         for inside in ("", "data", "log", "log/deep"):
             (directory / inside).mkdir(parents=True, exist_ok=True)
             (directory / inside / "file").write_text(f"{name}:{inside}")

@@ -19,7 +19,7 @@ from dlpx_remote.transports.base import Deadlines, FileCopied, OutcomeUnknown, T
 from dlpx_remote.transports.ssh import SshConnection, SshTarget, TraceEvent
 from dlpx_remote.transports.ssh.bulk import BulkPackets
 from tests.hosts.faults.proxy import Direction, Fault, Kind, Proxy
-from tests.hosts.ssh_host import SshHost
+from tests.hosts.ssh_host import LoginHost, SshHost
 from tests.hosts.sshd import Sshd
 from tests.hosts.transports.conftest import Connect, target_of
 
@@ -422,7 +422,7 @@ class TestNetworksThatFail:
         _wait_for_names(there.parent, "there")
 
 
-def target_of_host(host: SshHost, directory: Path, user: str = "engine") -> SshTarget:
+def target_of_host(host: LoginHost, directory: Path, user: str = "engine") -> SshTarget:
     """The way into a test host."""
     (directory / "ssh_config").touch()
     return SshTarget(
