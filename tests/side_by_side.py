@@ -10,20 +10,22 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from containers.nfs_vm.build import build as build_machine
 from containers.ssh import build
 from tests.hosts.docker_engine import NoDockerEngine, docker_engine
 
 _TESTS = Path(__file__).parent
 _UNIT = _TESTS / "unit"
 _HOSTS = _TESTS / "hosts"
-_TOGETHER = (_TESTS / "nfs", _HOSTS / "test_postgres_example.py")
+_MACHINES = _TESTS / "nfs"
+_TOGETHER = (_MACHINES, _HOSTS / "test_postgres_example.py")
 """Folders and modules whose tests share what is too expensive for every process, such as virtual machines:
 with ``--dist loadgroup``, one process runs all of such a place."""
 _SAID = "said"
@@ -82,7 +84,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     paths = [Path(argument.split("::")[0]).resolve() for argument in session.config.args]
     if not all(path.is_relative_to(_UNIT) for path in paths):
-        _shared.enter_context(_engine(build_image=any(_HOSTS.is_relative_to(path) for path in paths)))
+        builds = [
+            make
+            for folder, make in ((_HOSTS, build.build), (_MACHINES, build_machine))
+            if any(folder.is_relative_to(path) for path in paths)
+        ]
+        _shared.enter_context(_engine(builds))
 
 
 def pytest_unconfigure() -> None:
@@ -91,7 +98,7 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what needs no image, which is being built meanwhile; keep together what shares too much."""
+    """Begin with what needs no image, as these are being built meanwhile; keep together what shares much."""
     if not is_worker(config):
         return
     items.sort(key=lambda item: not item.path.is_relative_to(_UNIT))
@@ -102,19 +109,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @contextlib.contextmanager
-def _engine(*, build_image: bool) -> Iterator[None]:
+def _engine(builds: Sequence[Callable[[build.Log], object]]) -> Iterator[None]:
     with ExitStack() as stack:
-        try:
+        # Each test that needs an engine will say why there is none.
+        with contextlib.suppress(NoDockerEngine):
             stack.enter_context(docker_engine())
-        except NoDockerEngine:
-            build_image = False  # each test that needs one will say why there is none
-        if build_image:
-            building = threading.Thread(target=_build, name="image of the test hosts", daemon=True)
+        if builds:
+            building = threading.Thread(
+                target=_build, args=(builds,), name="images of the test hosts", daemon=True
+            )
             building.start()
             stack.callback(building.join)
         yield
 
 
-def _build() -> None:
-    with contextlib.suppress(build.ImageError):
-        build.build(lambda line: print(line, file=sys.stderr, flush=True))
+def _build(builds: Sequence[Callable[[build.Log], object]]) -> None:
+    for make in builds:
+        with contextlib.suppress(build.ImageError):
+            make(lambda line: print(line, file=sys.stderr, flush=True))

@@ -173,7 +173,7 @@ class NfsVm:
         Several threads may call at the same time; their scripts run side by side.
 
         Args:
-            script: any text up to 100 KiB.
+            script: any text without a NUL byte.
             timeout: in seconds. The script itself goes on when it is over.
 
         Raises:

@@ -22,6 +22,7 @@ from dlpx_remote.mounts.locks import exclusive
 
 _ROOT = "/dlpx"
 _HIGHEST = 65000  # of the server's numbers of exports
+_NOBODY = 65534  # as on every Linux host; the server's own idea of nobody is a number that no host knows
 _BTRFS = 0x9123683E
 _SUBVOLUME = 256
 _NUMBER = re.compile(r"Export_Id = (\d+);")
@@ -30,8 +31,12 @@ _UNSAFE = re.compile(r'["\\\x00-\x1f\x7f]')
 _EXPORT = """EXPORT {{
     Export_Id = {number}; Filesystem_Id = {number}.{checksum}; Path = "{directory}"; Pseudo = "{pseudo}";
     Access_Type = None; Squash = {squash}; SecType = sys; PrivilegedPort = false;
+    Anonymous_Uid = {nobody}; Anonymous_Gid = {nobody};
     FSAL {{ Name = VFS; }}
-    CLIENT {{ Clients = {clients}; Access_Type = {access}; Squash = {squash}; PrivilegedPort = false; }}
+    CLIENT {{
+        Clients = {clients}; Access_Type = {access}; Squash = {squash}; PrivilegedPort = false;
+        Anonymous_Uid = {nobody}; Anonymous_Gid = {nobody};
+    }}
 }}
 """
 
@@ -196,6 +201,7 @@ def _text(export: Export, number: int) -> str:
         squash="root_squash" if export.root_squash else "no_root_squash",
         clients=", ".join(export.clients),
         access="RO" if export.read_only else "RW",
+        nobody=_NOBODY,
     )
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from containers.nfs_vm.vm import private_network
+from tests.nfs.servers import EXPORTER_PORT, GaneshaServerHere, KernelServer
 from tests.nfs.vm_host import VmHost, vm_host
-
-NFS_PORT = 2049
 
 
 class _Machines:
@@ -30,9 +29,13 @@ class _Machines:
         while len(self.started) < count:
             directory = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="dlpx-vm-"))
             end = self._ends[len(self.started)]
-            host = self._stack.enter_context(vm_host(Path(directory), forward=(NFS_PORT,), network=end))
+            host = self._stack.enter_context(vm_host(Path(directory), forward=(EXPORTER_PORT,), network=end))
             self.started[host] = host.contents()
         return list(self.started)[:count]
+
+    def take_as_it_is(self, host: VmHost) -> None:
+        """From now on it is no fault of a test that the machine is as it is at present."""
+        self.started[host] = host.contents()
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +60,24 @@ def two_nfs_vms(_machines: _Machines) -> tuple[VmHost, VmHost]:
     return one, other
 
 
+@pytest.fixture(scope="session")
+def kernel_server(_machines: _Machines, two_nfs_vms: tuple[VmHost, VmHost]) -> KernelServer:
+    """The kernel's NFS server in the second machine; the first one mounts."""
+    server = KernelServer(*two_nfs_vms)
+    server.start()
+    _machines.take_as_it_is(two_nfs_vms[1])
+    return server
+
+
+@pytest.fixture(scope="session")
+def ganesha_server(nfs_vm: VmHost) -> Iterator[GaneshaServerHere]:
+    """NFS-Ganesha on this machine; ``nfs_vm`` mounts."""
+    with tempfile.TemporaryDirectory(prefix="dlpx-ganesha-") as directory:
+        server = GaneshaServerHere(nfs_vm, Path(directory))
+        yield server
+        server.stop()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """After each test: no new mount, process or file on a machine that it used."""
@@ -67,5 +88,5 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     extra = {host.port: host.left_behind(before) for host, before in machines.started.items()}
     if any(extra.values()):
         for host in machines.started:
-            machines.started[host] = host.contents()  # one culprit fails one test
+            machines.take_as_it_is(host)  # one culprit fails one test
     assert not any(extra.values()), f"left behind on the machines (by port): {extra}"
