@@ -87,17 +87,18 @@ class Accounts:
 
     @contextlib.contextmanager
     def as_library_reads_them(self) -> Iterator[None]:
-        """``pyspnego`` finds the accounts through an environment variable of the process."""
+        """``pyspnego`` finds the accounts through an environment variable of the process.
+
+        The variable stays, empty, which to the library is as if there were none: to take it away would break
+        whatever in this process goes through its environment just then, as ``requests`` does for proxies.
+        """
         with _environment:
-            before = os.environ.get("NTLM_USER_FILE")
+            before = os.environ.get("NTLM_USER_FILE", "")
             os.environ["NTLM_USER_FILE"] = str(self._file)
             try:
                 yield
             finally:
-                if before is None:
-                    del os.environ["NTLM_USER_FILE"]
-                else:
-                    os.environ["NTLM_USER_FILE"] = before
+                os.environ["NTLM_USER_FILE"] = before
 
 
 @dataclass(frozen=True)

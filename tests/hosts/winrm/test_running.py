@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from containers.winrm.responder import Invocation, Quotas, Reply
+from containers.winrm.responder import Invocation, Quotas, Reply, Settings
 from dlpx_remote.transports.base import (
     CommandEnded,
     CommandResult,
@@ -259,13 +259,14 @@ def test_facts_are_asked_for_once(every_windows: Windows) -> None:
     assert "powershell" in found.tools
 
 
-def test_a_thousand_commands_leave_exactly_one_shell(host: Windows) -> None:
-    with host.connect() as connection:
+def test_a_thousand_commands_leave_exactly_one_shell(windows_with: WindowsFactory) -> None:
+    with windows_with(settings=Settings(records=5000)) as host, host.connect() as connection:
         for number in range(1000):
             assert run(connection, f"'{number}'").stdout == f"{number}\r\n".encode()
         counts = host.host.counts
         assert counts.shells_open == 1
-        assert counts.connections == 1
+        # By their requests: on a busy machine a client of somebody else's may try this port too.
+        assert {each.connection for each in host.host.exchanges if each.action} == {1}
         assert counts.requests <= 3 * 1000 + 2 * counts.shells + 3
 
 
