@@ -187,8 +187,8 @@ class LifeCycle:
         self.vdbs = Vdbs(parts)
         self.snapshots = Snapshots(parts)
         self.hooks = Hooks(parts)
-        self.nfs = rooms.nfs
-        self.mounts = MountsByHand(rooms.mounts, lambda name: pool().path(name), registry, rooms.nfs)
+        self.nfs = self.rooms.nfs
+        self.mounts = MountsByHand(self.rooms.mounts, lambda name: pool().path(name), registry, self.nfs)
 
     def close(self) -> None:
         """Let go of the NFS server; what it serves stays served."""
