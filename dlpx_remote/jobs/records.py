@@ -207,10 +207,11 @@ class Records:
             self._fence(session, job)
             _write(session.connection(), job, meanwhile)
 
-    def note_change(self, job: Begun, number: int, outcome: Outcome) -> None:
+    def note_change(self, job: Begun, number: int, outcome: Outcome, meanwhile: Meanwhile) -> None:
         """Write down that the workflow is another one than that which was begun, in place of a step."""
         with self._store.write() as session:
             self._fence(session, job)
+            _write(session.connection(), job, meanwhile)
             session.execute(
                 delete(JobStepRow).where(JobStepRow.job_id == job.id, JobStepRow.number == number)
             )
@@ -228,16 +229,18 @@ class Records:
                 )
             )
 
-    def expect(self, job: Begun, steps: int) -> None:
+    def expect(self, job: Begun, steps: int, meanwhile: Meanwhile) -> None:
         """How many steps there will be."""
         with self._store.write() as session:
             self._fence(session, job)
+            _write(session.connection(), job, meanwhile)
             session.execute(update(JobRow).where(JobRow.id == job.id).values(expected_steps=steps))
 
-    def compensating(self, job: Begun) -> None:
+    def compensating(self, job: Begun, meanwhile: Meanwhile) -> None:
         """The job undoes what it did."""
         with self._store.write() as session:
             self._fence(session, job)
+            _write(session.connection(), job, meanwhile)
             session.execute(update(JobRow).where(JobRow.id == job.id).values(state=JobState.COMPENSATING))
 
     def finish(

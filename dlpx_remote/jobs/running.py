@@ -65,6 +65,7 @@ class RunningJob:
         self._abandoned: str | None = None
         self._asked_to_end = False
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._lines: list[Line] = []
         self._lines_lost = 0
         self._ends: list[Ended] = []
@@ -90,7 +91,7 @@ class RunningJob:
             raise reason
         if not self._undoing:
             self._undoing = True
-            self._persist(lambda: self._records.compensating(self._begun))
+            self._persist(lambda meanwhile: self._records.compensating(self._begun, meanwhile))
 
     def log(self, line: str) -> None:
         """See :meth:`dlpx_remote.jobs.base.Job.log`."""
@@ -110,7 +111,7 @@ class RunningJob:
     def expect(self, steps: int) -> None:
         """See :meth:`dlpx_remote.jobs.base.Job.expect`."""
         self._refuse_abandoned()
-        self._persist(lambda: self._records.expect(self._begun, steps))
+        self._persist(lambda meanwhile: self._records.expect(self._begun, steps, meanwhile))
 
     @contextmanager
     def on_cancel(self, end: Callable[[], None]) -> Iterator[None]:
@@ -131,29 +132,27 @@ class RunningJob:
 
     def look(self) -> None:
         """Learn whether the job is to end, and write down what happened meanwhile; called now and then."""
-        meanwhile = Meanwhile()
         try:
             if self._records.cancel_requested(self._begun) and not self._asked_to_end:
                 self._asked_to_end = True
                 if not self._undoing:
                     self._call_enders()
-            meanwhile = self._take()
-            if meanwhile:
-                self._records.write(self._begun, meanwhile)
+            if self._ends or self._lines:
+                self._write(lambda meanwhile: self._records.write(self._begun, meanwhile))
         except Abandoned as lost:
             self.abandon(str(lost))
         except StateError as error:
-            self._put_back(meanwhile)
             _LOG.warning("%s: what it says cannot be kept now: %s", self.reference, error)
 
     def end(self, result: Any, error: RemoteError | None) -> None:
         """Write down how the job ended."""
-        meanwhile = self._take()
 
         def state(asked_to_end: bool) -> JobState:
             return self._final_state(error, asked_to_end)
 
-        self._persist(lambda: self._records.finish(self._begun, state, result, error, meanwhile=meanwhile))
+        self._persist(
+            lambda meanwhile: self._records.finish(self._begun, state, result, error, meanwhile=meanwhile)
+        )
 
     def _final_state(self, error: RemoteError | None, asked_to_end: bool) -> JobState:
         if error is None:
@@ -223,19 +222,16 @@ class RunningJob:
         try:
             return Outcome.from_json(self._journal(lambda: self._perform(title, action, once).to_json()))
         except Exception as error:  # of the journal: what an action raises is part of its outcome
-            meanwhile = self._take()
-            self._persist(
-                lambda: self._records.write(self._begun, meanwhile)
-            )  # the next try knows the outcome
+            # so that the next try knows the outcome
+            self._persist(lambda meanwhile: self._records.write(self._begun, meanwhile))
             self.abandon(f"its journal cannot be written: {redact(str(error))}")
             raise Abandoned(self._abandoned) from error
 
     def _perform(self, title: str, action: Callable[[], Any], once: bool) -> Outcome:
         number = self._number
         undoing = self._undoing
-        meanwhile = self._take()
         known = self._persist(
-            lambda: self._records.begin_step(
+            lambda meanwhile: self._records.begin_step(
                 self._begun, number, title, once=once, undoing=undoing, meanwhile=meanwhile
             )
         )
@@ -265,7 +261,7 @@ class RunningJob:
     def _note_change(self, title: str) -> str:
         changed = Outcome(title, special="changed")
         number = self._number
-        self._persist(lambda: self._records.note_change(self._begun, number, changed))
+        self._persist(lambda meanwhile: self._records.note_change(self._begun, number, changed, meanwhile))
         return changed.to_json()
 
     def _refuse_abandoned(self) -> None:
@@ -274,12 +270,22 @@ class RunningJob:
         if self._abandoned is not None:
             raise Abandoned(self._abandoned)
 
-    def _persist(self, write: Callable[[], T]) -> T:
+    def _write(self, write: Callable[[Meanwhile], T]) -> T:
+        """Write, together with what is not written down yet; one at a time, so that the order is kept."""
+        with self._writing:
+            meanwhile = self._take()
+            try:
+                return write(meanwhile)
+            except StateError:
+                self._put_back(meanwhile)
+                raise
+
+    def _persist(self, write: Callable[[Meanwhile], T]) -> T:
         """Write, however long the database refuses: nothing may be done that is not written down."""
         pause = _PAUSE[0]
         while True:
             try:
-                return write()
+                return self._write(write)
             except StateError as error:
                 if pause == _PAUSE[0]:
                     self._warn(f"{self.reference} waits until its steps can be written down: {error}")
