@@ -19,22 +19,29 @@ _HEADER = "=QQIIII"
 _EXTENT = "=QQQQQIIII"
 _EXTENTS = 256  # in one answer
 _SYNCHRONIZE = 0x1
-_LAST, _SHARED = 0x1, 0x2000
+_LAST, _INLINE, _SHARED = 0x1, 0x200, 0x2000
 
 
 def logical(tree: Path) -> int:
     """Bytes that the files of a tree hold, each counted once; holes are no bytes."""
-    return sum(status.st_blocks * _BLOCK for _, status in _files(tree))
+    return sum(_held(status) for _, status in _files(tree))
 
 
 def shared_size(tree: Path) -> Size:
-    """The size of a tree on a file system whose files can share data: asks for every extent of every file."""
+    """The size of a tree on a file system whose files can share data: asks for every extent of every file.
+
+    What Btrfs keeps of small files in its metadata is nobody's own: who shares that cannot be asked.
+    """
     total = own = 0
     for path, status in _files(tree):
-        held = status.st_blocks * _BLOCK
-        total += held
-        own += max(held - _shared(path), 0) if held else 0
+        total += _held(status)
+        own += _own(path, status.st_blocks * _BLOCK) if status.st_blocks else 0
     return Size(total, own)
+
+
+def _held(status: os.stat_result) -> int:
+    """Without holes, and without the rest of the last block."""
+    return min(status.st_size, status.st_blocks * _BLOCK)
 
 
 def _files(tree: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -59,10 +66,10 @@ def _files(tree: Path) -> Iterator[tuple[str, os.stat_result]]:
                     yield entry.path, status
 
 
-def _shared(path: str) -> int:
-    """Bytes of a file that lie in extents of which others have a part too."""
+def _own(path: str, allocated: int) -> int:
+    """Bytes of a file that lie in extents of which nobody else has a part."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC)
-    shared = start = 0
+    own = start = 0
     try:
         while True:
             answer = bytearray(struct.calcsize(_HEADER) + _EXTENTS * struct.calcsize(_EXTENT))
@@ -74,14 +81,14 @@ def _shared(path: str) -> int:
                 place, _, length, _, _, flags, *_ = struct.unpack_from(
                     _EXTENT, answer, struct.calcsize(_HEADER) + index * struct.calcsize(_EXTENT)
                 )
-                shared += length if flags & _SHARED else 0
+                own += 0 if flags & (_SHARED | _INLINE) else length
                 start = place + length
                 last = last or bool(flags & _LAST)
             if last:
-                return shared
+                return min(own, allocated)
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.ENOTTY):
-            return 0
+            return allocated
         raise
     finally:
         os.close(descriptor)
