@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from dlpx_remote.engine_mounts import Nfs
+from dlpx_remote.mounts.base import Exporter
 from dlpx_remote.mounts.local import LocalExporter
 from dlpx_remote.mounts.presentation import Presentations
 from dlpx_remote.storage.initialise import PoolChoice, configured, initialise, open_pool
 from dlpx_remote.storage.pool import Pool, Recovery, Volume, VolumeKind
 from dlpx_remote.storage.room import in_words
-from dlpx_remote.store import Ledger, Settings, State, Store
+from dlpx_remote.store import Ledger, Settings, State, StateError, Store
 from dlpx_remote.workflows.differences import Finding, HostTable
 from dlpx_remote.workflows.doctor import examine
 
@@ -173,14 +176,21 @@ class Storage:
         Args:
             hosts: whether to look at the mounts of all Unix hosts too, which connects to them.
         """
-        return examine(
-            self.settings,
-            self.ledger,
-            self._store.directory,
-            presentations=self.presentations,
-            exporters={"local": LocalExporter(self._store.directory / "exports")},
-            hosts=self._host_tables() if hosts else (),
-        )
+        nfs = Nfs(self._store)
+        exporters: dict[str, Exporter] = {"local": LocalExporter(self._store.directory / "exports")}
+        with contextlib.suppress(StateError):  # the doctor says so, too
+            exporters[nfs.choice().kind] = nfs.exporter(None)
+        try:
+            return examine(
+                self.settings,
+                self.ledger,
+                self._store.directory,
+                presentations=self.presentations,
+                exporters=exporters,
+                hosts=self._host_tables() if hosts else (),
+            )
+        finally:
+            nfs.close()
 
     def _opened(self) -> tuple[Pool, Recovery]:
         with self._lock:

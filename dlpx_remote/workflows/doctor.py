@@ -20,8 +20,8 @@ from dlpx_remote.storage.devices import program
 from dlpx_remote.storage.initialise import best_kind, configured, open_pool
 from dlpx_remote.storage.pool import Pool
 from dlpx_remote.storage.room import in_words
-from dlpx_remote.store import Ledger, Settings
-from dlpx_remote.workflows.differences import Finding, HostTable, differences
+from dlpx_remote.store import Kind, Ledger, Settings
+from dlpx_remote.workflows.differences import Finding, HostTable, Standing, differences
 
 NFS_PORT = 2049
 _LITTLE = 1024**3  # bytes; the state with its logs and plugins takes some hundred megabytes
@@ -47,7 +47,7 @@ def examine(
         exporters: the servers that it uses, by kind.
         hosts: mount tables of hosts that are to be looked at.
     """
-    findings = [*_machine(state), *_storage(), *_nfs(exporters)]
+    findings = [*_machine(state), *_storage(), *_nfs(exporters, _exports_of(ledger))]
     pool: Pool | None = None
     try:
         if configured(settings) is None:
@@ -155,7 +155,7 @@ def _module(name: str) -> bool:
     return listing.exists() and f"/{name}.ko" in listing.read_text()
 
 
-def _nfs(exporters: Mapping[str, Exporter]) -> Iterator[Finding]:
+def _nfs(exporters: Mapping[str, Exporter], used: set[str]) -> Iterator[Finding]:
     ganesha = _program("NFS", "ganesha.nfsd", "nfs-ganesha nfs-ganesha-vfs", "exports by NFS-Ganesha")
     yield ganesha
     if ganesha.standing == "ok":
@@ -176,7 +176,23 @@ def _nfs(exporters: Mapping[str, Exporter]) -> Iterator[Finding]:
         if kind == "local":
             continue
         problems = exporter.problems()
-        yield Finding("NFS", kind, "wrong" if problems else "ok", " ".join(problems) or "answers")
+        if problems:
+            standing: Standing = "wrong" if kind in used else "missing"
+            action = "Until then nothing can be exported." if kind not in used else "Hosts wait for it."
+            yield Finding("NFS", f"the server ({kind})", standing, " ".join(problems), action)
+        else:
+            words = (
+                "serves what it should" if kind in used else "nothing is exported; it is started on demand"
+            )
+            yield Finding("NFS", f"the server ({kind})", "ok", words)
+
+
+def _exports_of(ledger: Ledger) -> set[str]:
+    """Kinds of servers that something is exported by; a ledger that cannot be read is said elsewhere."""
+    try:
+        return {str(entry.details.get("kind")) for entry in ledger.entries(kind=Kind.EXPORT)}
+    except RemoteError:
+        return set()
 
 
 def _listens(port: int) -> bool:

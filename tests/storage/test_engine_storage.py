@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -195,7 +196,21 @@ def test_exports_and_presentations_are_compared_too(engine: Engine, pool: Path, 
         ("export one", "wrong"),
         ("export three", "wrong"),
     ]
-    assert ("ganesha", "wrong", "It is not well.") in [(one.what, one.standing, one.words) for one in found]
+    assert ("the server (ganesha)", "wrong", "It is not well.") in [
+        (one.what, one.standing, one.words) for one in found
+    ]
+
+
+def test_a_server_that_nobody_uses_is_missing_at_most(engine: Engine, scratch: Path) -> None:
+    for problem, standing in (("It is not installed.", "missing"), ("", "ok")):
+        found = examine(
+            engine.storage.settings,
+            engine.storage.ledger,
+            scratch / "state",
+            presentations=engine.storage.presentations,
+            exporters={"ganesha": Serving(problem=problem)},
+        )
+        assert [one.standing for one in found if one.what == "the server (ganesha)"] == [standing]
 
 
 def test_a_volume_that_somebody_mounted_on_this_machine_is_found(
@@ -289,6 +304,14 @@ def test_a_damaged_ledger_is_found(engine: Engine, pool: Path, scratch: Path) ->
         engine.storage.pool().create("other")
     (found,) = findings(engine, "ledger")
     assert (found.standing, "is older than it was" in found.words) == ("wrong", True)
+
+
+def test_damaged_settings_are_found(engine: Engine, pool: Path, scratch: Path) -> None:
+    with sqlite3.connect(scratch / "state" / "state.db") as connection:
+        connection.execute("UPDATE settings SET digest = 'x'")
+    connection.close()
+    (found,) = [one for one in findings(engine, "storage") if one.what == "pool"]
+    assert (found.standing, "The setting storage.pool" in found.words) == ("wrong", True)
 
 
 def test_a_copying_pool_where_better_is_possible_is_told(
