@@ -12,6 +12,7 @@ from dlpx_remote.cli.session import settings
 
 def demo(
     context: typer.Context,
+    *,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave hosts and state; says how to remove them.")
     ] = False,
@@ -29,8 +30,12 @@ def demo(
     loopback: Annotated[
         bool, typer.Option("--loopback", help="Use this machine, even where a Docker engine answers.")
     ] = False,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="A database's whole life on this machine: link, sync, clone, and back."),
+    ] = False,
 ) -> None:
-    """Show discovery on throw-away hosts.
+    """Show discovery on throw-away hosts, or with --full a database and its clones.
 
     The hosts are containers where Docker answers, else an SSH server on loopback; they are removed again.
     Each command is printed before it runs, so that it can be typed again for hosts of one's own.
@@ -39,6 +44,7 @@ def demo(
     Example:
       dlpx-remote demo
       dlpx-remote demo --hosts 1 --keep
+      dlpx-remote demo --full
     """
     import sys
 
@@ -53,7 +59,9 @@ def demo(
 
     try:
         code = play(
-            Choices(keep, hosts, install_missing, loopback), lambda line: main([*before, *line]), say_now
+            Choices(keep, hosts, install_missing, loopback, full),
+            lambda line: main([*before, *line]),
+            say_now,
         )
     except Terminated as terminated:
         code = terminated.exit_code

@@ -92,22 +92,27 @@ def require_sshd(install_missing: bool, why: str, say: Say) -> Path:
 
 
 @contextmanager
-def loopback_hosts(number: int, directory: Path, keep: Keeping, sshd: Path) -> Iterator[DemoHosts]:
-    """Start ``number`` servers for the current user, and end them at the end unless they are kept.
+def loopback_hosts(
+    number: int, directory: Path, keep: Keeping, sshd: Path, account: pwd.struct_passwd | None = None
+) -> Iterator[DemoHosts]:
+    """Start ``number`` servers, and end them at the end unless they are kept.
 
     Args:
         number: how many hosts; all of them are this machine.
         directory: an empty directory for keys, configuration and the home directory that logins get.
         keep: asked at the end.
         sshd: the server's path.
+        account: who is let in; None for the current user. Only root can let in somebody else, and is let in
+            as well then.
 
     Raises:
         DemoUnavailable: a server does not come up.
     """
-    account = _account()
+    account = account or _account()
     key = directory / "client_key"
     authorized = directory / "authorized_keys"
     authorized.write_text(make_key(key) + "\n")
+    authorized.chmod(0o644)
     with ExitStack() as servers:
         if os.geteuid() == 0:
             servers.enter_context(_privilege_separation_directory(keep))
@@ -117,7 +122,11 @@ def loopback_hosts(number: int, directory: Path, keep: Keeping, sshd: Path) -> I
             home = place / "home"
             home.mkdir(parents=True)
             subprocess.run(["sh", "-c", MAKE_TREES], env={**os.environ, "HOME": str(home)}, check=True)
+            if account.pw_uid != os.geteuid():
+                for path in (home, *home.rglob("*")):
+                    os.chown(path, account.pw_uid, account.pw_gid)
             public = make_key(place / "host_key")
+            (place / "host_key.pub").write_text(f"{public}\n")
             process, port = _start(sshd, place, authorized, account)
             processes.append(process)
             servers.callback(_end_unless, keep, process)
@@ -192,7 +201,7 @@ def _configuration(place: Path, authorized: Path, account: pwd.struct_passwd, po
         "HostKey": f'"{place / "host_key"}"',
         "PidFile": "none",
         "AuthorizedKeysFile": f'"{authorized}"',
-        "AllowUsers": account.pw_name,
+        "AllowUsers": account.pw_name if account.pw_uid == os.geteuid() else f"{account.pw_name} root",
         "AuthenticationMethods": "publickey",
         "PasswordAuthentication": "no",
         "KbdInteractiveAuthentication": "no",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from dlpx_remote.demo import containers, database, loopback
+from dlpx_remote.demo import containers, database, full, loopback
 from dlpx_remote.demo.host import DemoHost, DemoHosts, DemoUnavailable, Keeping
 from dlpx_remote.demo.share import shared
 
@@ -34,12 +34,14 @@ class Choices:
         hosts: how many; None takes three containers or one server on loopback.
         install_missing: install OpenSSH's server where it is needed and missing.
         loopback: use loopback even where a Docker engine answers.
+        full: the whole life of a database and its clones instead of discovery, on this machine.
     """
 
     keep: bool = False
     hosts: int | None = None
     install_missing: bool = False
     loopback: bool = False
+    full: bool = False
 
 
 class Terminated(BaseException):
@@ -69,12 +71,17 @@ def play(choices: Choices, run: Run, say: Say) -> int:
         DemoUnavailable: no host can be made here.
         Terminated: the process was asked to end.
     """
+    if choices.full and choices.keep:
+        raise DemoUnavailable("--full removes what it made.", "Leave out --keep.")
     with _ends_in_order() as stack:
         directory = Path(tempfile.mkdtemp(prefix="dlpx-remote-demo-"))
         # Whoever owns the database must get through to its directory; names below are not listed to others.
         directory.chmod(0o711)
         keep = Keeping(choices.keep)
         stack.callback(_remove_unless, keep, directory)
+        if choices.full:
+            stack.enter_context(_environment_variable("DLPX_REMOTE_STATE", str(directory / "state")))
+            return full.play(directory, choices.install_missing, run, say)
         hosts = _hosts(choices, directory, keep, stack, say)
         keep.ready = True
         state = directory / "state"

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +21,15 @@ _LIMIT = 200
 
 
 @pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the demo makes its temporary directory; others must be able to pass through it."""
-    directory = tmp_path_factory.mktemp("demo")
-    for each in (directory, *directory.parents[:2]):
-        each.chmod(0o711)
-    return directory
+def place() -> Iterator[Path]:
+    """Where the demo makes its temporary directory.
+
+    Others must be able to pass through it, which pytest's own directories do not allow for long: each run of
+    pytest closes them again.
+    """
+    with tempfile.TemporaryDirectory(prefix="dlpx-demo-test-") as directory:
+        Path(directory).chmod(0o711)
+        yield Path(directory)
 
 
 @contextmanager
@@ -117,6 +121,40 @@ def test_kept_hosts_are_removed_by_the_commands_that_it_prints(place: Path) -> N
     # The database server gets a moment to write its state before its directory goes.
     subprocess.run(["sh", "-ec", commands.replace("rm -r", "sleep 1; rm -r")], check=True, timeout=60)
     _assert_nothing_left(place)
+
+
+@pytest.mark.slow
+def test_the_whole_tour_shows_a_database_s_life_and_leaves_nothing(place: Path) -> None:
+    with _demo(place, "--full") as process:
+        output, _ = process.communicate(timeout=_LIMIT)
+
+    assert process.returncode == 0, output
+    for shown in (
+        "source: 51000 entries, card 4111 1111 1111 1111",
+        "early: 50000 entries, card 4111 1111 1111 1111",
+        "masked: 51000 entries, card xxxx xxxx xxxx 1111",
+    ):
+        assert shown in output
+    assert re.search(r"provision masked: .* \d+\.\d s", output)
+    _assert_nothing_left(place)
+    assert str(place) not in Path("/proc/self/mountinfo").read_text()
+
+
+@pytest.mark.parametrize("moment", ["$ dlpx-remote dsource sync", "snapshot VDB-1 as"])
+def test_the_whole_tour_asked_to_end_takes_down_servers_and_mounts(moment: str, place: Path) -> None:
+    with _demo(place, "--full") as process:
+        assert process.stdout is not None
+        seen = ""
+        while moment not in seen:
+            line = process.stdout.readline()
+            assert line, seen
+            seen += line
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=_LIMIT)
+
+    assert process.returncode == 143, seen + rest
+    _assert_nothing_left(place)
+    assert str(place) not in Path("/proc/self/mountinfo").read_text()
 
 
 @pytest.mark.slow

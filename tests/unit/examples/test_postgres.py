@@ -61,6 +61,12 @@ def test_clients_log_in_with_a_password_and_the_owner_without(configuration: Mod
             "once",
         ),
         ('FATAL:  role "r" does not exist', "no such role", "CREATE ROLE"),
+        (
+            'connection to server at "10.0.0.1", port 1 failed: Connection refused',
+            "does not answer",
+            "'sourcePort'",
+        ),
+        ('connection to server on socket "/tmp/.s" failed: Connection refused', "", "own words below"),
         ('could not translate host name "x" to address', "does not answer", "'sourceHost'"),
         ("FATAL:  could not create any TCP/IP sockets", "listens on the port", "'port'"),
         ("FATAL:  database files are incompatible with server", "major version", "repository"),

@@ -44,7 +44,7 @@ _KNOWN = (
         "Disable and enable the dSource: staging takes the source's settings when it starts.",
     ),
     (
-        r"Connection refused|could not translate host name|timeout expired|No route to host|server closed",
+        r'server at "[^\n]* failed: (?!FATAL)|could not translate host name|timeout expired',
         "The source does not answer.",
         "See that it runs and listens on an address that the staging host reaches (listen_addresses, "
         "firewall); the parameters 'sourceHost' and 'sourcePort' say where it is.",

@@ -78,6 +78,7 @@ def bring_staging_to_the_present(staged_source, repository, source_config, snaps
 
 @plugin.linked.post_snapshot()
 def describe_snapshot(staged_source, repository, source_config, snapshot_parameters):
+    staging.resume(staged_source, repository, source_config)
     label = snapshot_parameters.label if snapshot_parameters else None
     return _snapshot(staging.server(staged_source, repository, source_config), label)
 

@@ -1,9 +1,8 @@
 """Staging: a standby of the source, in the dSource's data set.
 
 The first sync makes a base backup, every later one only waits until the standby has replayed what the
-source had written when the sync began. The standby goes on running while the engine takes the snapshot:
-PostgreSQL is made to survive a loss of power at any moment, and a snapshot of all its files at one moment is
-just that.
+source had written when the sync began. While the engine takes the snapshot, the standby is stopped for a
+moment: then its files are whole on any kind of storage, also where a snapshot is a copy made file by file.
 """
 
 import logging
@@ -44,6 +43,15 @@ def synchronize(staged_source, repository, source_config, snapshot_parameters):
     _require_same_cluster(here, found)
     _catch_up(here, found["lsn"], staged_source.parameters.catch_up_seconds or CATCH_UP_SECONDS)
     state.note(here)
+    here.stop()
+
+
+def resume(staged_source, repository, source_config):
+    """Lets the standby go on after the snapshot. The snapshot is good even where that fails."""
+    try:
+        start(staged_source, repository, source_config)
+    except UserError as error:
+        logger.warning("%s The staging worker will try again. %s", error.message, error.output)
 
 
 def start(staged_source, repository, source_config):
