@@ -13,13 +13,15 @@ from dlpx_remote.errors import InvalidRequest, NotFound
 from dlpx_remote.mounts.base import Exporter, Mounted, Owner, Placement, Reach
 from dlpx_remote.mounts.ganesha import GaneshaExporter
 from dlpx_remote.mounts.ganesha_server import EVERYWHERE, GaneshaServer
+from dlpx_remote.mounts.kernel import KernelExporter
 from dlpx_remote.mounts.service import Mounts
 from dlpx_remote.store import Settings, Store
 
 __all__ = ["HostChoice", "Mounted", "MountsByHand", "Nfs", "NfsChoice", "NfsStatus", "Owner"]
 
 _SERVER, _HOST = "nfs.server", "nfs.host."
-KINDS = ("ganesha",)
+KINDS = ("ganesha", "kernel")
+_STANDARD_PORT = 2049
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,19 @@ class NfsChoice:
     """How the engine serves data sets.
 
     Attributes:
-        kind: of the server.
+        kind: of the server: ``ganesha``, which the engine runs, or ``kernel``, which the system runs.
         port: where it listens.
         listen: address that it listens on; all unless given.
         address: its address as hosts see it; None takes the one from which the engine's connection comes.
+        any_port: the kernel's server also takes requests from ports above 1023, as translations of addresses
+            make them; NFS-Ganesha always does.
     """
 
     kind: str = "ganesha"
-    port: int = 2049
+    port: int = _STANDARD_PORT
     listen: str = EVERYWHERE
     address: str | None = None
+    any_port: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,14 +103,19 @@ class Nfs:
             raise InvalidRequest(f"{choice.kind!r} is no kind of NFS server.", f"Use {', '.join(KINDS)}.")
         if not 1 <= choice.port <= 65535:
             raise InvalidRequest(f"{choice.port} is not a port.", "Give a number from 1 to 65535.")
+        if choice.kind == "kernel" and (choice.port, choice.listen) != (_STANDARD_PORT, EVERYWHERE):
+            raise InvalidRequest(
+                "Where the kernel's NFS server listens is not the engine's to say.",
+                "Say it in the system's /etc/nfs.conf; the engine asks the server for its port.",
+            )
         present = self.choice()
-        moved = (choice.kind, choice.port, choice.listen) != (present.kind, present.port, present.listen)
-        if moved and (self._directory / "exports").is_dir():
-            if any((self._directory / "exports").glob("*.conf")):
+        if replace(choice, address=None) != replace(present, address=None):
+            if self._exports(present):
                 raise InvalidRequest(
                     "Data sets are exported at present; hosts would lose them.", "Unmount them first."
                 )
-            self._server(present).stop()
+            if present.kind == "ganesha" and (self._directory / "exports").is_dir():
+                self._server(present).stop()
         self._settings.set(_SERVER, {name: getattr(choice, name) for name in NfsChoice.__dataclass_fields__})
         with self._lock:
             self._exporters.clear()
@@ -143,7 +153,11 @@ class Nfs:
         kind = kind or choice.kind
         with self._lock:
             if kind not in self._exporters:
-                self._exporters[kind] = GaneshaExporter(self._server(replace(choice, kind=kind)))
+                self._exporters[kind] = (
+                    KernelExporter(any_port=choice.any_port)
+                    if kind == "kernel"
+                    else GaneshaExporter(self._server(choice))
+                )
             return self._exporters[kind]
 
     def status(self) -> NfsStatus:
@@ -157,8 +171,18 @@ class Nfs:
         return NfsStatus(self.choice(), hosts, tuple(sorted(exporter.names())), exporter.problems())
 
     def stop(self) -> None:
-        """End a server that the engine started; hosts wait for it. The next mount starts it again."""
-        self._server(self.choice()).stop()
+        """End a server that the engine started; hosts wait for it. The next mount starts it again.
+
+        Raises:
+            InvalidRequest: it is the system's.
+        """
+        choice = self.choice()
+        if choice.kind == "kernel":
+            raise InvalidRequest(
+                "The kernel's NFS server was not started by the engine.",
+                "Stop it as the system does: systemctl stop nfs-server.",
+            )
+        self._server(choice).stop()
 
     def close(self) -> None:
         """Let go of the server; what it serves stays served."""
@@ -166,6 +190,12 @@ class Nfs:
             for exporter in self._exporters.values():
                 exporter.close()
             self._exporters.clear()
+
+    def _exports(self, choice: NfsChoice) -> bool:
+        """Whether anything is exported in that way."""
+        if choice.kind == "kernel":
+            return bool(KernelExporter().names())
+        return any((self._directory / "exports").glob("*.conf"))
 
     def _server(self, choice: NfsChoice) -> GaneshaServer:
         return GaneshaServer(self._directory, address=choice.listen, port=choice.port)

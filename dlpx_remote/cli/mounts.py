@@ -115,7 +115,8 @@ def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
         as_json({"server": found, "mounts": mounts})
         return
     choice = found.choice
-    say(f"Server:  {choice.kind}, port {choice.port} of {choice.listen}")
+    where = f"port {choice.port} of {choice.listen}" if choice.kind == "ganesha" else "as the system has it"
+    say(f"Server:  {choice.kind}, {where}")
     say(f"Address: {choice.address or 'the one from which the engine reaches a host'}")
     say(f"Exports: {len(found.exports)}")
     for problem in found.problems:
@@ -129,6 +130,12 @@ def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
 def configure(
     context: typer.Context,
     *,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--kind", metavar="KIND", help="ganesha, which the engine runs, or kernel, which the system runs."
+        ),
+    ] = None,
     port: Annotated[
         int | None, typer.Option("--port", metavar="PORT", help="Where the server listens.")
     ] = None,
@@ -139,18 +146,29 @@ def configure(
         str | None,
         typer.Option("--address", metavar="ADDRESS", help="The server's address as hosts see it."),
     ] = None,
+    any_port: Annotated[
+        bool | None,
+        typer.Option("--any-port/--low-ports", help="Whether the kernel's server takes ports above 1023."),
+    ] = None,
 ) -> None:
-    """Say where the NFS server listens, and how hosts reach it.
+    """Say which NFS server serves, where it listens, and how hosts reach it.
 
     \b
     Example:
       dlpx-remote nfs configure --port 12049 --address 10.1.2.3
+      dlpx-remote nfs configure --kind kernel
     """
     from dataclasses import replace
 
     with open_engine(context) as engine:
         choice = engine.mounts.nfs.choice()
-        given = {"port": port, "listen": listen, "address": address}
+        given = {
+            "kind": kind,
+            "port": port,
+            "listen": listen,
+            "address": address,
+            "any_port": any_port,
+        }
         changes = {name: value for name, value in given.items() if value is not None}
         engine.mounts.nfs.configure(replace(choice, **changes))  # type: ignore[arg-type]
 

@@ -113,6 +113,23 @@ def test_how_hosts_and_server_reach_each_other_is_kept(engine: Engine, command: 
         nfs.configure(NfsChoice(kind="samba"))
 
 
+def test_the_kernels_server_may_be_chosen_and_is_the_systems(engine: Engine, command: Command) -> None:
+    nfs = engine.mounts.nfs
+    code, _, err = command("nfs", "configure", "--kind", "kernel", "--port", "12049")
+    assert code != 0
+    assert "/etc/nfs.conf" in err
+    assert command("nfs", "configure", "--kind", "kernel", "--any-port")[0] == 0
+    assert nfs.choice() == NfsChoice(kind="kernel", any_port=True)
+    assert nfs.exporter(None).kind == "kernel"
+    assert nfs.exporter("ganesha").kind == "ganesha"
+    assert "Server:  kernel, as the system has it" in command("nfs", "status")[1]
+    code, _, err = command("nfs", "stop")
+    assert code != 0
+    assert "systemctl stop nfs-server" in err
+    assert command("nfs", "configure", "--kind", "ganesha", "--low-ports")[0] == 0
+    assert nfs.exporter(None).kind == "ganesha"
+
+
 def test_an_owner_that_differs_is_refused(engine: Engine, command: Command, tmp_path: Path) -> None:
     assert command("mount", "V", "here", str(tmp_path / "at" / "x"), "--owner", "3700:3701")[0] == 0
     code, _, err = command("mount", "V", "here", str(tmp_path / "at" / "y"), "--owner", "1:1")
