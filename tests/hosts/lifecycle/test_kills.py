@@ -107,15 +107,17 @@ def chosen(config: pytest.Config, stage: Stage) -> list[tuple[str, int, str]]:
         named = [point.split("/") for point in config.option.fault_point]
         return [(operation, int(number), point) for operation, number, point in named]
     names = list(OPERATIONS)
+    seeded = random.Random(config.option.fault_seed)
     if config.option.all_faults:
-        return [
+        every = [
             (operation, number, point)
             for operation in names
             for number in range(1, len(stage.steps(operation)) + 1)
             for point in POINTS
             if not config.option.fault_phase or point in config.option.fault_phase
         ]
-    seeded = random.Random(config.option.fault_seed)
+        seeded.shuffle(every)  # what is interrupted has seen something of everything
+        return every
     found = []
     for operation in seeded.sample(names, SAMPLE):
         number = seeded.randint(1, len(stage.steps(operation)))
@@ -127,13 +129,20 @@ def test_a_killed_operation_is_finished_or_undone_and_nothing_is_left_of_it(
     stage: Stage, pytestconfig: pytest.Config
 ) -> None:
     failures = []
-    points = chosen(pytestconfig, stage)
+    journal: Path | None = pytestconfig.option.fault_journal
+    done = set(journal.read_text().splitlines()) if journal is not None and journal.exists() else set()
+    points = [point for point in chosen(pytestconfig, stage) if "/".join(map(str, point)) not in done]
     for operation, number, point in points:
         name = f"{operation}/{number}/{point}"
+        said = name
         try:
             judge(stage, operation, stage.kill(operation, number, point), number, point)
         except AssertionError as error:
-            failures.append(f"{name}: {error}")
+            said = f"FAILED {name}: {' '.join(str(error).split())}"
+            failures.append(said)
+        if journal is not None:
+            with journal.open("a") as file:
+                file.write(f"{said}\n")
     assert not failures, f"{len(failures)} of {len(points)} points:\n" + "\n".join(failures)
 
 
