@@ -21,7 +21,7 @@ from dlpx_remote.workflows import hook_records, linked, virtual
 from dlpx_remote.workflows.hook_records import HookRecords
 from dlpx_remote.workflows.inventory import Inventory
 from dlpx_remote.workflows.plugins import Plugins
-from dlpx_remote.workflows.removal import dependants, in_use
+from dlpx_remote.workflows.removal import Dependant, dependants, in_use
 from dlpx_remote.workflows.rooms import Rooms
 from dlpx_remote.workflows.source_records import SourceRecords
 from dlpx_remote.workflows.sources import DISABLED, ENABLED, Hook, Kind, Source, WrongState
@@ -66,6 +66,11 @@ class Asked:
 
 NOW = Asked()
 """In this process, as soon as nobody else holds what the job needs."""
+
+
+def locks_of(thing: Source | Dependant) -> list[str]:
+    """What a job on a dSource or VDB keeps for itself: also its name, which is all that a new one has."""
+    return [thing.reference, f"name {thing.name}"]
 
 
 class Sources:
@@ -124,7 +129,7 @@ class Sources:
         found = dependants(self._parts.records, source)
         if found and not force:
             raise in_use(f"The {self._word} {source.name}", found)
-        also = [each.reference for each in found]
+        also = [lock for each in found for lock in locks_of(each)]
         return self._ask("delete", source, {"force": force}, hooks, asked, also=also)
 
     def _find(self, name: str) -> Source:
@@ -156,7 +161,7 @@ class Sources:
             {"source": source.reference, **request, "hooks": self._complete(hooks)},
             f"{operation} the {self._word} {source.name}",
             object=source.name,
-            locks=[source.reference, *also],
+            locks=[*locks_of(source), *also],
             hosts=[source.place[0]],
             wait=asked.wait,
             detach=asked.detach,

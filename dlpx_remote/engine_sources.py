@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dlpx_remote.engine_common import NOW, Asked, Parts
+from dlpx_remote.engine_common import NOW, Asked, Parts, locks_of
 from dlpx_remote.engine_dsources import Dsources
 from dlpx_remote.engine_mounts import MountsByHand
 from dlpx_remote.engine_rooms import OpenRooms
@@ -94,7 +94,10 @@ class Snapshots:
             {"snapshot": snapshot.reference, "source": snapshot.source, "force": force},
             f"delete {snapshot.reference} of {snapshot.source_name}",
             object=snapshot.source_name,
-            locks=[snapshot.source, *(each.reference for each in found)],
+            locks=[
+                *locks_of(records.get(snapshot.source)),
+                *(lock for each in found for lock in locks_of(each)),
+            ],
             wait=asked.wait,
             detach=asked.detach,
         )

@@ -1,0 +1,256 @@
+"""Hooks, staged linking, cancelling and refusals, through the engine's Python API, on a real host."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dlpx_remote.engine import AlreadyExists, Engine, InvalidRequest, NotFound
+from dlpx_remote.engine_jobs import Busy, JobFailed
+from dlpx_remote.engine_sources import Asked, Given, Hook, HookTemplate, Script, SourceInUse, WrongState
+from tests.hosts.lifecycle.site import NOTHING, Site
+from tests.hosts.sshd import Sshd
+
+ENVIRONMENT = "here"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site for all tests here, with a dSource and its snapshot."""
+    root = tmp_path_factory.mktemp("operations")
+    (root / "sshd").mkdir()
+    (root / "site").mkdir()
+    with Sshd(root / "sshd", ["UsePAM no"], quick=True) as server:
+        site = Site(root / "site")
+        site.prepare(server)
+        with site.open() as engine:
+            _link(engine, site, "orders")
+            engine.jobs.result(engine.dsources.sync("orders"))
+        yield site
+        left = site.mounts()
+        site.unmount_all()
+    assert left == []
+
+
+@pytest.fixture
+def engine(shared: Site) -> Iterator[Engine]:
+    with shared.open() as engine:
+        yield engine
+
+
+def _link(engine: Engine, site: Site, name: str, plugin: str = "Trees", **more: object) -> None:
+    source = str(site.sources / "orders")
+    engine.jobs.result(engine.dsources.link(name, ENVIRONMENT, source, plugin=plugin, **more))  # type: ignore[arg-type]
+
+
+def _path(site: Site, name: str) -> Given:
+    return Given({}, {"path": str(site.targets / name)})
+
+
+class TestHooks:
+    def test_bash_sees_what_it_runs_for_and_what_it_prints_goes_into_the_job(
+        self, engine: Engine, shared: Site
+    ) -> None:
+        said = 'echo "$DLPX_HOOK of $DLPX_NAME at $DLPX_MOUNT_PATH with $DLPX_SOURCE_CONFIG in $DLPX_JOB"'
+        hook = Hook("configure-clone", "say", Script(script=f'{said}; touch "$DLPX_MOUNT_PATH/hooked"'))
+        job = engine.vdbs.provision(
+            "hooked", "orders", ENVIRONMENT, parameters=_path(shared, "hooked"), hooks=[hook]
+        )
+        engine.jobs.result(job)
+        path = shared.targets / "hooked"
+        lines = [line.line for line in engine.jobs.lines(job)]
+        assert f'configure-clone of hooked at {path} with {{"path": "{path}"}} in {job}' in lines
+        assert (path / "hooked").exists()
+        assert [(each.event, each.name) for each in engine.hooks.of("hooked")] == [("configure-clone", "say")]
+        engine.jobs.result(engine.vdbs.refresh("hooked"))  # its own hook runs again
+        assert (path / "hooked").exists()
+        engine.jobs.result(engine.vdbs.delete("hooked"))
+
+    def test_expect_and_login_shells_run(self, engine: Engine, shared: Site) -> None:
+        file = shared.root / "said by expect"
+        script = (
+            f'set file [open "{file}" w]\nputs $file "$env(DLPX_NAME) $env(DLPX_SOURCE_CONFIG)"\nclose $file'
+        )
+        login = Script("bash", True, f"shopt -q login_shell && echo login >>'{file}'")
+        hooks = [Hook("pre-sync", "e", Script("expect", False, script)), Hook("post-sync", "l", login)]
+        engine.jobs.result(engine.dsources.sync("orders", hooks=hooks))
+        assert file.read_text() == "orders {}\nlogin\n"
+
+    def test_a_hook_that_fails_hangs_or_prints_too_much_fails_the_job(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("dlpx_remote.workflows.hooks.LARGEST_OUTPUT", 1 << 20)
+        before = len(engine.snapshots.all("orders"))
+        for script, said in (
+            (Script(script="echo told; exit 7"), "exit code 7"),
+            (Script(script="sleep 60", timeout=1), "within 1 s"),
+            (Script(script="head -c 4000000 /dev/zero | tr '\\0' x"), "wrote more than"),
+        ):
+            with pytest.raises(JobFailed) as caught:
+                engine.jobs.result(engine.dsources.sync("orders", hooks=[Hook("pre-sync", "bad", script)]))
+            assert said in str(caught.value)
+        assert len(engine.snapshots.all("orders")) == before
+
+    def test_templates_run_as_they_are_at_that_time(self, engine: Engine, shared: Site) -> None:
+        file = shared.root / "said by template"
+        engine.hooks.set_template(HookTemplate("tell", Script(script="exit 9")))
+        engine.hooks.add("orders", Hook("post-sync", "tell", template="tell"))
+        engine.hooks.set_template(HookTemplate("tell", Script(script=f"echo told >>'{file}'")))
+        engine.jobs.result(engine.dsources.sync("orders"))
+        assert file.read_text() == "told\n"
+        with pytest.raises(InvalidRequest, match="used by hooks of orders"):
+            engine.hooks.remove_template("tell")
+        engine.hooks.remove("orders", "tell")
+        engine.hooks.remove_template("tell")
+        assert engine.hooks.templates() == []
+
+    @pytest.mark.parametrize(
+        ("hook", "said"),
+        [
+            (Hook("pre-refresh", "x", Script(script="true")), "There is no hook 'pre-refresh' for a dSource"),
+            (Hook("pre-sync", "x", Script(script=" ")), "must not be empty"),
+            (Hook("pre-sync", "x", Script("expect", True, "exit")), "Only bash"),
+            (Hook("pre-sync", "x", Script("perl", False, "exit")), "no interpreter 'perl'"),  # type: ignore[arg-type]
+            (Hook("pre-sync", "x", Script(script="true", timeout=0)), "at least one second"),
+            (Hook("pre-sync", "/", Script(script="true")), "cannot be the name of a hook"),
+            (Hook("pre-sync", "x", template="nobody"), "no hook template named 'nobody'"),
+        ],
+    )
+    def test_a_hook_that_cannot_be_is_refused(self, engine: Engine, hook: Hook, said: str) -> None:
+        with pytest.raises(InvalidRequest, match=said):
+            engine.hooks.add("orders", hook)
+        with pytest.raises(InvalidRequest, match=said):
+            engine.dsources.sync("orders", hooks=[hook])
+
+
+class TestStaged:
+    def test_a_staged_dsource_lives_and_leaves_nothing(self, engine: Engine, shared: Site) -> None:
+        before = shared.left()
+        staging = shared.targets / "staging"
+        _link(
+            engine, shared, "staged", "Staged trees", staging=ENVIRONMENT, parameters=_path(shared, "staging")
+        )
+        engine.jobs.result(engine.dsources.sync("staged"))
+        assert (staging / "row1").read_text() == "orders 1"
+        assert engine.dsources.status("staged") == "ACTIVE"
+        engine.jobs.result(engine.dsources.sync("staged"))
+        (staging / "STAGING").unlink()
+        assert engine.dsources.status("staged") == "INACTIVE"
+        engine.dsources.run_worker("staged")
+        assert engine.dsources.status("staged") == "ACTIVE"
+        engine.jobs.result(engine.dsources.disable("staged"))
+        assert str(staging) not in shared.mounts()
+        engine.jobs.result(engine.dsources.enable("staged"))
+        assert (staging / "STAGING").exists()
+        clone = engine.vdbs.provision("of-staged", "staged", ENVIRONMENT, parameters=_path(shared, "clone"))
+        engine.jobs.result(clone)
+        assert (shared.targets / "clone" / "row1").read_text() == "orders 1"
+        engine.jobs.result(engine.dsources.delete("staged", force=True))
+        assert shared.left() == before
+
+
+class TestRefusals:
+    def test_what_is_named_must_be_there_and_fit(self, engine: Engine, shared: Site) -> None:
+        orders = str(shared.sources / "orders")
+        with pytest.raises(InvalidRequest, match="2 source configs named"):
+            engine.dsources.link("x", ENVIRONMENT, orders)
+        with pytest.raises(NotFound, match="source config on here"):
+            engine.dsources.link("x", ENVIRONMENT, "/nowhere")
+        with pytest.raises(AlreadyExists, match="dSource named 'orders'"):
+            engine.dsources.link("orders", ENVIRONMENT, orders, plugin="Trees")
+        with pytest.raises(InvalidRequest, match="cannot be the name"):
+            engine.dsources.link("VDB-9", ENVIRONMENT, orders, plugin="Trees")
+        with pytest.raises(InvalidRequest, match="through a staging environment, and none was named"):
+            engine.dsources.link("x", ENVIRONMENT, orders, plugin="Staged trees")
+        with pytest.raises(InvalidRequest, match="it has no staging environment"):
+            engine.dsources.link("x", ENVIRONMENT, orders, plugin="Trees", staging=ENVIRONMENT)
+        with pytest.raises(InvalidRequest, match="interval"):
+            engine.dsources.link("x", ENVIRONMENT, orders, plugin="Trees", interval=0)
+        with pytest.raises(InvalidRequest, match=r"\$: .*path"):
+            engine.vdbs.provision("x", "orders", ENVIRONMENT)
+        with pytest.raises(NotFound, match="snapshot or source"):
+            engine.vdbs.provision("x", "SNAPSHOT-999", ENVIRONMENT)
+        with pytest.raises(NotFound, match="repository on here"):
+            engine.vdbs.provision("x", "orders", ENVIRONMENT, repository="no", parameters=_path(shared, "x"))
+        with pytest.raises(InvalidRequest, match="orders is a dSource, not a VDB"):
+            engine.vdbs.start("orders")
+        with pytest.raises(InvalidRequest, match="is no reference of a snapshot"):
+            engine.snapshots.delete("orders")
+        with pytest.raises(WrongState, match="is enabled, not disabled"):
+            engine.dsources.enable("orders")
+        with pytest.raises(SourceInUse, match="here is still needed by orders"):
+            engine.remove_environment(ENVIRONMENT)
+
+    def test_refresh_and_rollback_take_the_snapshots_that_fit(self, engine: Engine, shared: Site) -> None:
+        engine.jobs.result(
+            engine.vdbs.provision("fit", "orders", ENVIRONMENT, parameters=_path(shared, "fit"))
+        )
+        own = engine.snapshots.all("fit")[0].reference
+        with pytest.raises(InvalidRequest, match=f"vdb rollback fit --to {own}"):
+            engine.vdbs.refresh("fit", own)
+        with pytest.raises(InvalidRequest, match="vdb refresh fit --from"):
+            engine.vdbs.rollback("fit", "orders")
+        with pytest.raises(WrongState, match="nothing to undo"):
+            engine.vdbs.undo("fit")
+        with pytest.raises(SourceInUse, match="the VDB fit"):
+            engine.dsources.delete("orders")
+        engine.jobs.result(engine.vdbs.rollback("fit"))
+        job = engine.vdbs.refresh("fit")  # from what it was provisioned from, though it was rolled back
+        assert engine.jobs.result(job)["snapshot"] == engine.snapshots.get("orders").reference
+        engine.jobs.result(engine.vdbs.delete("fit"))
+
+    def test_an_empty_vdb_is_made_where_the_plugin_can(self, engine: Engine, shared: Site) -> None:
+        engine.jobs.result(
+            engine.vdbs.create_empty("fresh", "Trees", ENVIRONMENT, parameters=_path(shared, "fresh"))
+        )
+        assert (shared.targets / "fresh" / "RUNNING").exists()
+        with pytest.raises(InvalidRequest, match="made empty, of no snapshot"):
+            engine.vdbs.refresh("fresh")
+        engine.jobs.result(engine.vdbs.delete("fresh"))
+
+
+class TestJobs:
+    def test_a_job_that_is_cancelled_while_a_hook_runs_is_undone_when_that_has_ended(
+        self, engine: Engine, shared: Site
+    ) -> None:
+        before = shared.left()
+        sleeping = shared.root / "sleeping"
+        hook = Hook("configure-clone", "hang", Script(script=f"touch '{sleeping}'; sleep 3"))
+        job = engine.vdbs.provision(
+            "hung", "orders", ENVIRONMENT, parameters=_path(shared, "hung"), hooks=[hook]
+        )
+        deadline = time.monotonic() + 60
+        while not sleeping.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with pytest.raises(AlreadyExists, match="VDB named 'hung'"):
+            engine.vdbs.provision("hung", "orders", ENVIRONMENT, parameters=_path(shared, "other"))
+        with pytest.raises(Busy, match=job):
+            engine.vdbs.delete("hung", asked=Asked(wait=False))
+        engine.jobs.cancel(job)
+        assert engine.jobs.follow(job, timeout=60).state == "cancelled"
+        assert shared.left() == before
+
+    def test_two_jobs_on_one_dsource_run_one_after_the_other(self, engine: Engine) -> None:
+        jobs = [engine.dsources.sync("orders") for _ in range(2)]
+        results: list[object] = []
+        threads = [
+            threading.Thread(target=lambda job=job: results.append(engine.jobs.result(job))) for job in jobs
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        first, second = (engine.jobs.get(job) for job in jobs)
+        assert first.finished is not None
+        assert second.started is not None
+        assert first.finished <= second.started
+        assert len(results) == 2
+
+
+def test_at_the_end_nothing_is_left(shared: Site, engine: Engine) -> None:
+    engine.jobs.result(engine.dsources.delete("orders"))
+    assert shared.left() == NOTHING
