@@ -85,11 +85,11 @@ def dependants(records: SourceRecords, source: Source) -> list[Dependant]:
             for child in records.children(snapshot.reference):
                 if child.reference in (parent.reference, source.reference):
                     continue
-                if child.current.origin == snapshot.reference:
+                if _only_undo(records, child, snapshot.reference):
+                    found.setdefault(child.reference, Dependant(child.reference, child.name, undo_only=True))
+                else:
                     visit(child)
                     found[child.reference] = Dependant(child.reference, child.name)
-                else:
-                    found.setdefault(child.reference, Dependant(child.reference, child.name, undo_only=True))
 
     visit(source)
     return list(found.values())
@@ -99,12 +99,20 @@ def dependants_of_snapshot(records: SourceRecords, snapshot: str) -> list[Depend
     """What was made from one snapshot, and from what was made from that; the last made first."""
     found: dict[str, Dependant] = {}
     for child in records.children(snapshot):
-        if child.current.origin == snapshot:
+        if _only_undo(records, child, snapshot):
+            found.setdefault(child.reference, Dependant(child.reference, child.name, undo_only=True))
+        else:
             found |= {each.reference: each for each in dependants(records, child)}
             found[child.reference] = Dependant(child.reference, child.name)
-        else:
-            found.setdefault(child.reference, Dependant(child.reference, child.name, undo_only=True))
     return list(found.values())
+
+
+def _only_undo(records: SourceRecords, child: Source, snapshot: str) -> bool:
+    """Whether giving up the undo state of a VDB is enough for it not to need a snapshot any more."""
+    needing = [footing for footing in child.footings if footing.origin == snapshot]
+    return needing == [child.previous] and not any(
+        _has_snapshots(footing, records.snapshots(child.reference)) for footing in needing
+    )
 
 
 def in_use(what: str, found: Sequence[Dependant]) -> SourceInUse:
@@ -160,7 +168,7 @@ def _has_snapshots(footing: Footing, snapshots: Sequence[Snapshot]) -> bool:
 def _in_order(operation: Operation) -> Iterator[str]:
     """Every volume of a source, none before what hangs on it."""
     source = operation.source
-    footings = [source.current, *([source.previous] if source.previous else []), *source.retired]
+    footings = source.footings
     done: set[str] = set()
 
     def visit(footing: Footing) -> Iterator[str]:

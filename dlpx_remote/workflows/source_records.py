@@ -164,11 +164,11 @@ class SourceRecords:
         ]
 
     def children(self, snapshot: str) -> list[Source]:
-        """The VDBs whose present or undoable state came from a snapshot."""
+        """The VDBs that have a state, present or earlier, that came from a snapshot."""
         return [
             source
             for source in self.all("vdb")
-            if snapshot in (source.current.origin, source.previous.origin if source.previous else None)
+            if any(footing.origin == snapshot for footing in source.footings)
         ]
 
     # snapshots
@@ -273,7 +273,8 @@ class SourceRecords:
             if row is None:
                 return
             for source in session.scalars(select(SourceRow).where(SourceRow.kind == "vdb")):
-                if source.current.get("origin") == reference:
+                footings = (source.current, source.previous or {}, *source.retired)
+                if any(footing.get("origin") == reference for footing in footings):
                     raise InvalidRequest(
                         f"{reference} is needed by the VDB {source.name} meanwhile.",
                         "See what there is: dlpx-remote vdb list.",

@@ -172,6 +172,11 @@ class Source:
             return self.staging_environment, self.staging_user
         return self.environment, self.user
 
+    @property
+    def footings(self) -> tuple[Footing, ...]:
+        """All that it stands on or stood on and that is still there, the present first."""
+        return (self.current, *([self.previous] if self.previous else []), *self.retired)
+
     def to_json(self) -> dict[str, Any]:
         """As it is recorded in a step."""
         return asdict(self)

@@ -17,7 +17,6 @@ from typing import Any
 from dlpx_remote.engine import Engine
 from dlpx_remote.engine_sources import Given, Hook, Script
 from dlpx_remote.jobs.durable import Durable
-from dlpx_remote.jobs.model import JobState
 from dlpx_remote.jobs.records import Records
 from tests.hosts.lifecycle.site import Site
 
@@ -207,7 +206,11 @@ def clear(root: Path) -> None:
             engine.jobs.result(engine.dsources.delete(source.name, force=True))
         for source in engine.vdbs.all():
             engine.jobs.result(engine.vdbs.delete(source.name))
-        assert all(job.state in JobState for job in engine.jobs.all())
+        left = [source.name for source in [*engine.dsources.all(), *engine.vdbs.all()]]
+        if left:
+            job = engine.jobs.all()[-1]
+            said = [line.line for line in engine.jobs.lines(job.reference)]
+            raise AssertionError(f"{left} cannot be deleted: {said}")
 
 
 def remount(engine: Engine) -> None:

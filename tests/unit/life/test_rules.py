@@ -188,13 +188,25 @@ def test_force_takes_along_what_was_made_from_it(world: World) -> None:
     assert (world.volumes(), world.records.all(), world.mounting.mounted) == (set(), [], {})
 
 
+def test_a_vdb_needs_what_it_once_was_made_of_as_long_as_snapshots_of_that_are_there(world: World) -> None:
+    vdb = provisioned(world)
+    own = world.run(virtual.snapshot, source=vdb)["snapshot"]
+    for _ in range(3):
+        world.run(switching.rollback, source=vdb, snapshot=own)
+        with pytest.raises(SourceInUse, match="needed by the VDB clone"):
+            world.run(removal.delete_snapshot, snapshot="SNAPSHOT-1", source="DSOURCE-1")
+    gone = world.run(removal.delete_dsource, source="DSOURCE-1", force=True)
+    assert gone == {"deleted": ["clone", "orders"]}
+    assert (world.volumes(), world.records.all()) == (set(), [])
+
+
 def test_an_undo_state_keeps_its_snapshot_until_it_is_forced(world: World) -> None:
     vdb = provisioned(world)
     newer = world.run(linked.sync, source="DSOURCE-1")["snapshot"]
     world.run(switching.refresh, source=vdb, snapshot=newer)
+    world.run(removal.delete_snapshot, snapshot="SNAPSHOT-2", source=vdb)  # which hangs on the undo state
     with pytest.raises(SourceInUse, match="the undo state of the VDB clone"):
         world.run(removal.delete_snapshot, snapshot="SNAPSHOT-1", source="DSOURCE-1")
-    world.run(removal.delete_snapshot, snapshot="SNAPSHOT-2", source=vdb)  # which hangs on the undo state
     world.run(removal.delete_snapshot, snapshot="SNAPSHOT-1", source="DSOURCE-1", force=True)
     assert world.volumes() == {"DSOURCE-1", newer, "VDB-1.2"}
     with pytest.raises(WrongState, match="nothing to undo"):
