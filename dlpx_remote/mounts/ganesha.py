@@ -174,7 +174,8 @@ class GaneshaExporter:
             count += 1
             number = (count - 1) % _HIGHEST + 1
             if number not in taken:
-                _write(counter, f"{count}\n")
+                # On the disk with the export's file, which is next: journals keep the order.
+                _write(counter, f"{count}\n", settle=False)
                 return number
 
 
@@ -217,13 +218,14 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, *, settle: bool = True) -> None:
     """Whole or not at all, and on the disk: the server is told next."""
     fresh = path.with_name(f".{path.name}.new")
     with fresh.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        if settle:
+            os.fsync(file.fileno())
     fresh.replace(path)
 
 
