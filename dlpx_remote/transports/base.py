@@ -139,7 +139,7 @@ class ShellFacts:
         kernel: for example ``"Linux 6.1.0-18-amd64"``.
         architecture: for example ``"x86_64"``.
         hostname: what the host calls itself.
-        no_runner: why every command needs a session of its own there; None where one long-lived shell
+        no_runner: why every command needs a session of its own there; None where one long-lived process
             starts them, which is faster.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal as signals
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import paramiko
 
@@ -22,8 +22,8 @@ from dlpx_remote.transports.base import (
     TransportError,
 )
 from dlpx_remote.transports.limits import Idle, Limits, TimeUp, TooMuchOutput, last_words, lost
-from dlpx_remote.transports.ssh.bootstrap import EXEC, Token
-from dlpx_remote.transports.ssh.session import Session, Wakeup
+from dlpx_remote.transports.ssh.bootstrap import Token
+from dlpx_remote.transports.ssh.session import FEW, Session, Wakeup
 from dlpx_remote.transports.ssh.streams import MarkedStream, Report
 
 _PIECE = 1 << 20
@@ -116,13 +116,13 @@ class Command:
         """What the script has written so far."""
         return b"".join(self._streams[1].output)
 
-    def send(self, text: bytes, limits: Limits, *, start: bool = True, end: bool = True) -> None:
+    def send(self, text: bytes, limits: Limits, *, start: str | None, end: bool = True) -> None:
         """Hand over everything. What cannot be handed over shows when the answer is read.
 
         Args:
             text: what the host reads.
             limits: for all of it.
-            start: ask for a bash on the channel first.
+            start: what is to read it, where nothing runs on the channel yet.
             end: let it read the end of its input.
 
         Raises:
@@ -130,8 +130,8 @@ class Command:
             TimeUp: the host does not take it; nothing ran.
         """
         try:
-            if start:
-                self._session.request(self._channel, "exec", EXEC)
+            if start is not None:
+                self._session.request(self._channel, "exec", start)
             position = 0
             while position < len(text):
                 self._channel.settimeout(limits.deadline.remaining(at_most=limits.idle))
@@ -157,11 +157,16 @@ class Command:
             TimeUp, TooMuchOutput: the command still runs.
             ShellUnavailable, HomeDirectoryMissing, OutcomeUnknown, NotSent: it does not, or nobody knows.
         """
+        self._note_patience(limits.max_output, on_output)
         self._read_until(self._finished, limits, on_output)
         return self._result()
 
-    def wait_until_it_begins(self, limits: Limits) -> bool:
+    def wait_until_it_begins(self, limits: Limits, echoes: Collection[bytes]) -> bool:
         """Read until both streams have begun; False when the host will not let them, whatever the reason.
+
+        Args:
+            limits: for that.
+            echoes: what only a program says that repeats what it was given.
 
         Raises:
             TimeUp: neither.
@@ -170,12 +175,16 @@ class Command:
 
         def known() -> bool:
             # A program that only repeats what it reads would never come to an end.
-            return self._begun() or any(EXEC.encode() in stream.noise for stream in self._streams)
+            return self._begun() or self.says(echoes)
 
         self._read_until(known, limits, None)
         if not self._begun():
             self._see_why()
         return self._begun()
+
+    def says(self, words: Collection[bytes]) -> bool:
+        """Whether one of ``words`` is in what came before it began."""
+        return any(word in stream.noise for stream in self._streams for word in words)
 
     def _read_until(self, done: Callable[[], bool], limits: Limits, on_output: OutputCallback | None) -> None:
         last_news = time.monotonic()
@@ -217,7 +226,14 @@ class Command:
                         on_output(stream.name, taken)
         if self._size > max_output:
             raise TooMuchOutput
+        if news:  # after which both streams are looked at again
+            self._note_patience(max_output, on_output)
         return news
+
+    def _note_patience(self, max_output: int, on_output: OutputCallback | None) -> None:
+        """Let the last report of stderr wait for that of stdout: one waking for both."""
+        counts = on_output is not None or self._size + FEW > max_output
+        self._wakeup.patient = self._begun() and not counts and not self._streams[0].ended
 
     def _note(self, stream: _Stream, report: Report) -> None:
         if self._on_report is not None:
@@ -226,7 +242,7 @@ class Command:
             stream.started = True
         if report.kind == "W" and report.value:
             self.watcher = int(report.value.split()[0])
-        elif report.kind == "S":
+        elif report.kind in ("S", "P"):
             self.process_group = int(report.value)
         elif report.kind == "H":
             self.home_missing = report.value
@@ -235,10 +251,10 @@ class Command:
             self._exit_code = int(report.value.split()[0])
 
     def _begun(self) -> bool:
-        return all(stream.started for stream in self._streams)
+        return self._streams[0].started and self._streams[1].started
 
     def _finished(self) -> bool:
-        return all(stream.ended for stream in self._streams)
+        return self._streams[0].ended and self._streams[1].ended
 
     def _result(self) -> CommandResult:
         if not self._finished():

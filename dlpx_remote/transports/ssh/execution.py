@@ -37,7 +37,7 @@ from dlpx_remote.transports.ssh.channels import Channels
 from dlpx_remote.transports.ssh.commands import Command, signal_name
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.facts import FACTS, parse_facts
-from dlpx_remote.transports.ssh.runners import Fate, NoRunner, Runner
+from dlpx_remote.transports.ssh.runners import Fate, Kind, NoPerl, NoRunner, Runner
 from dlpx_remote.transports.ssh.session import Session, SessionLost
 from dlpx_remote.transports.ssh.target import Hop
 from dlpx_remote.transports.ssh.trace import Tracer
@@ -56,6 +56,9 @@ LEAVING = 1.0
 
 RUNNER_START = 15.0
 """Seconds for the first runner of a connection; an account whose start-up files take longer has none."""
+
+FIRST_KIND: Kind = "perl"
+"""What the first runner of a connection is to be; a bash follows where that cannot be."""
 
 NO_TRACE = 1.0
 """Seconds after which a runner that never said anything is taken not to have left any trace either."""
@@ -124,6 +127,7 @@ class Execution:
         self._facts: ShellFacts | None = None
         self._facts_lock = threading.Lock()
         self._no_runner: str | None = None
+        self._kind: Kind = FIRST_KIND
         self._runners = False
         self._closing = threading.Event()
         self.running: set[Command] = set()
@@ -147,10 +151,9 @@ class Execution:
             )
         try:
             if self._facts is None:
-                self.run(Invocation(b":", Limits(seconds, None, 1 << 20)))
-            if self._facts is None:
                 result = self.run(Invocation(FACTS, Limits(seconds, None, 1 << 20)))
-                self._note_facts(result.stdout)
+                if self._facts is None:  # a runner that is a bash tells them when it starts
+                    self._note_facts(result.stdout)
             return self._facts or parse_facts(self._where["user"], b"", no_runner=self._no_runner)
         finally:
             self._facts_lock.release()
@@ -161,9 +164,12 @@ class Execution:
         Raises:
             TransportError: as the contract of a connection says.
         """
-        if self._no_runner is None:
+        while self._no_runner is None:
             try:
                 return self._by_runner(invocation, on_output)
+            except NoPerl as error:
+                self._kind = "bash"
+                _LOGGER.info("No runner that is a perl on %s: %s", self._address, error)
             except NoRunner as error:
                 self._no_runner = str(error)
                 _LOGGER.info("No runner on %s: %s", self._address, error)
@@ -236,7 +242,8 @@ class Execution:
                 return runner
             with self._tracer.stage("channel", self._address):
                 channel = self._channels.open(limits.deadline)
-        return Runner(self._session, channel, self._where, want_facts=self._facts is None)
+        facts = self._facts is None
+        return Runner(self._session, channel, self._where, kind=self._kind, want_facts=facts)
 
     def _on_runner(
         self, runner: Runner, invocation: Invocation, on_output: OutputCallback | None
@@ -248,7 +255,7 @@ class Execution:
                 runner.start(invocation.limits.at_most(RUNNER_START))
             finally:
                 self._runners = runner.ready
-                if self._facts is None and runner.ready:
+                if self._facts is None and runner.facts:
                     self._note_facts("\n".join(runner.facts).encode())
             fresh = False
         command = runner.command(login_shell=invocation.login_shell)
@@ -260,16 +267,22 @@ class Execution:
             text = runner.opening() + text
 
         def converse() -> CommandResult:
-            command.send(text, invocation.limits, start=fresh, end=False)
+            command.send(text, invocation.limits, start=runner.exec if fresh else None, end=False)
             return command.collect(invocation.limits, on_output)
 
         try:
             return self._supervise(command, converse, invocation)
-        except ShellUnavailable:
-            if runner.refusal is None:
+        except (ShellUnavailable, OutcomeUnknown) as error:
+            if runner.refusal is not None:
+                raise runner.refused("") from None
+            if runner.unable is not None:
+                raise NotSent(
+                    f"{self._where['host']} could not start the script: {runner.unable}; it was not run.",
+                    "Try again when there is room for more processes on the host.",
+                    **self._where,
+                ) from None
+            if isinstance(error, ShellUnavailable):
                 raise
-            raise NoRunner(runner.refusal) from None
-        except OutcomeUnknown as error:
             raise self._settled(error, runner.fate, command, invocation.limits) from error
 
     def _note_facts(self, lines: bytes) -> None:
@@ -284,7 +297,7 @@ class Execution:
         text = bootstrap.watcher(command.token, login_shell=invocation.login_shell) + bootstrap.framed(
             command.token, _payload(command.token, invocation, reports_start=True), locale
         )
-        command.send(text, invocation.limits)
+        command.send(text, invocation.limits, start=bootstrap.EXEC)
         return command.collect(invocation.limits, on_output)
 
     @contextlib.contextmanager

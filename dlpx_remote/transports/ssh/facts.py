@@ -44,7 +44,7 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdigit() else None
 
 
-FACT_FUNCTION = rb"""
+LOCALE_FUNCTION = rb"""
 utf8_locale() { # sets locale; what bash itself takes for one character tells whether the host has it
   local LC_ALL word
   for locale in C.UTF-8 en_US.UTF-8; do
@@ -56,7 +56,12 @@ utf8_locale() { # sets locale; what bash itself takes for one character tells wh
   done < <(locale -a)
   locale=
 } 2>/dev/null
-facts() { # calls fact NAME VALUE for everything of ShellFacts
+"""
+"""Defines ``utf8_locale``."""
+
+FACT_FUNCTION = (
+    LOCALE_FUNCTION
+    + rb"""facts() { # calls fact NAME VALUE for everything of ShellFacts
   local PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin name value tool found
   if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)); then name='\u' name=${name@P}; fi
   [ -n "$name" ] && [ "$name" != '\u' ] || name=$(id -un)
@@ -81,6 +86,7 @@ facts() { # calls fact NAME VALUE for everything of ShellFacts
   fact locale "$locale"
 } 2>/dev/null
 """
+)
 """Defines ``utf8_locale``, and ``facts`` to be called after it; ``fact`` is the caller's."""
 
 FACTS = (

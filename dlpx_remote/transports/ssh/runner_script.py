@@ -3,7 +3,8 @@
 A *watcher* bash reads jobs from the channel's stdin. For each it hands the rest of its input to a *spare*: a
 fresh bash in a session of its own that was started beforehand, reads script and variables itself, and runs
 them. The watcher waits for it, makes sure that nobody is left who could write into the output of the next
-command, and reports. Everything is in-band; nothing of a script or variable is on a command line.
+command, and reports. Everything is in-band; nothing of a script or variable is on a command line. On most
+hosts a perl takes the watcher's place, which costs them less: see ``runner_perl``.
 
 Where a process that came with the command still holds the streams, the report says so, and the caller gives
 the channel up. Whether one does is asked of ``/proc``: only processes younger than the command can, and of
@@ -29,24 +30,43 @@ FAREWELL = b"Q\n"
 STALE = 86_400
 """Seconds after which a file that tells how a command ended is removed by whoever comes next."""
 
-# What a spare does: the gate is its stdin until the job comes; the length is the last positional parameter.
-_JOB = (
-    "read -r _dlpx_mode _dlpx_length || exit; exec </dev/null; "
-    '[ "$_dlpx_mode" = L ] && { @LC_ALL@; exec "$BASH" --login -c "$1" bash "$_dlpx_length" "$2"; }; '
-    '_dlpx_payload=$1; set -- "$_dlpx_length" "$2"; eval "$_dlpx_payload"'
-)
 
-# LC_ALL=C makes lengths count bytes. The payload is the length of the prelude, prelude, script. One that was
-# cut off is told to the watcher by a signal, since every exit code may be a script's own.
-_PAYLOAD = (
-    'LC_ALL=C; read -rN "$1" -u 9 _dlpx_payload; '
-    'if [ "${#_dlpx_payload}" = "$1" ]; then exec 9<&-; '
-    'if [ -n "$2" ]; then export LC_ALL="$2" LANG="$2"; else unset LC_ALL; fi; set --; '
-    'eval "${_dlpx_payload:8:10#${_dlpx_payload:0:8}}"; '
-    'eval "unset _dlpx_payload _dlpx_mode _dlpx_length;: $BASH;'
-    '${_dlpx_payload:8+10#${_dlpx_payload:0:8}}"; '
-    "else kill -USR2 $PPID; exit 97; fi"
-)
+def job_of_spare(wait: str) -> str:
+    """What a bash does that waits for a job.
+
+    Args:
+        wait: reads the job's first line; the payload is on descriptor 9 then, and nothing on stdin.
+    """
+    # The length is the last positional parameter.
+    return (
+        f"{wait}; "
+        '[ "$_dlpx_mode" = L ] && { @LC_ALL@; exec "$BASH" --login -c "$1" bash "$_dlpx_length" "$2"; }; '
+        '_dlpx_payload=$1; set -- "$_dlpx_length" "$2"; eval "$_dlpx_payload"'
+    )
+
+
+def payload_reader(cut: str) -> str:
+    """What reads the payload and evaluates it: the length of the prelude, prelude, script.
+
+    Args:
+        cut: done where it is not whole.
+    """
+    # LC_ALL=C makes lengths count bytes.
+    return (
+        'LC_ALL=C; read -rN "$1" -u 9 _dlpx_payload; '
+        'if [ "${#_dlpx_payload}" = "$1" ]; then exec 9<&-; '
+        'if [ -n "$2" ]; then export LC_ALL="$2" LANG="$2"; else unset LC_ALL; fi; set --; '
+        'eval "${_dlpx_payload:8:10#${_dlpx_payload:0:8}}"; '
+        'eval "unset _dlpx_payload _dlpx_mode _dlpx_length;: $BASH;'
+        '${_dlpx_payload:8+10#${_dlpx_payload:0:8}}"; '
+        f"else {cut}; fi"
+    )
+
+
+# The gate is a spare's stdin until the job comes. A payload that was cut off is told to the watcher by a
+# signal, since every exit code may be a script's own.
+_JOB = job_of_spare("read -r _dlpx_mode _dlpx_length || exit; exec </dev/null")
+_PAYLOAD = payload_reader("kill -USR2 $PPID; exit 97")
 
 # The places for the file that is left: the first that takes one.
 _PLACES = '"$TMPDIR" /tmp /dev/shm /var/tmp "$HOME"'
@@ -197,6 +217,9 @@ def _program() -> bytes:
         text = text.replace(name, value.encode())
     return FACT_FUNCTION + text
 
+
+LAST = b"\ndone\nleave\n"
+"""How the program ends."""
 
 PROGRAM = _program()
 """What the watcher evaluates; the same for every connection, in plain ASCII."""

@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import paramiko
 
 from dlpx_remote.transports.limits import Limits, TimeUp
-from dlpx_remote.transports.ssh import runner_script
+from dlpx_remote.transports.ssh import bootstrap, runner_perl, runner_script
 from dlpx_remote.transports.ssh.bootstrap import Token
-from dlpx_remote.transports.ssh.commands import Command
+from dlpx_remote.transports.ssh.commands import SETTLE, Command
 from dlpx_remote.transports.ssh.session import Session, SessionLost, Wakeup
 from dlpx_remote.transports.ssh.streams import Report
 
@@ -30,6 +31,17 @@ _LOST = (paramiko.SSHException, EOFError, OSError, SessionLost)
 
 class NoRunner(Exception):
     """The host cannot have a runner; no command was sent. The text says why."""
+
+
+class NoPerl(NoRunner):
+    """The host cannot have a runner that is a perl; it may have one that is a bash."""
+
+
+_BY_PERL = (b"perl", b" at - line ")
+"""What a shell says that has no perl, and a perl that does not understand the program."""
+
+Kind = Literal["perl", "bash"]
+"""What a runner is."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +68,29 @@ class Runner:
         session: of the channel.
         channel: fresh and open; the caller closes it.
         where: host and user for errors.
-        want_facts: ask for the account's facts on the way.
+        kind: what it is to be.
+        want_facts: ask for the account's facts on the way; only a bash can tell them.
 
     Attributes:
         refusal: why the host cannot have a runner; None while it has not said so.
+        unable: why a command was not started; None for one that may have been.
         facts: ``name=value`` lines that it reported.
         usable: True when another command can be given to it.
     """
 
     def __init__(
-        self, session: Session, channel: paramiko.Channel, where: dict[str, str], *, want_facts: bool
+        self,
+        session: Session,
+        channel: paramiko.Channel,
+        where: dict[str, str],
+        *,
+        kind: Kind,
+        want_facts: bool,
     ) -> None:
         self.channel = channel
+        self.kind: Kind = kind
         self.refusal: str | None = None
+        self.unable: str | None = None
         self.facts: list[str] = []
         self.usable = False
         self._session = session
@@ -100,10 +122,17 @@ class Runner:
         """Where to ask for the last command."""
         return Fate(self._name, self._number, self._watcher, self._born)
 
+    @property
+    def exec(self) -> str:
+        """What the exec request holds."""
+        return runner_perl.EXEC if self.kind == "perl" else bootstrap.EXEC
+
     def opening(self) -> bytes:
         """What has to be sent before the first command."""
         self._forgetting = FORGETTABLE.take(self._where)
         forget = tuple(f"{name}:{one.watcher}:{one.born}" for name, one in self._forgetting.items())
+        if self.kind == "perl":
+            return runner_perl.opening(self._token, self._name, forget=forget)
         return runner_script.opening(self._token, self._name, want_facts=self._want_facts, forget=forget)
 
     def start(self, limits: Limits) -> None:
@@ -111,17 +140,37 @@ class Runner:
 
         Raises:
             NoRunner: the host cannot have one, or says nothing within the limits.
+            NoPerl: it may have one of another kind.
             NotSent: the connection was lost.
         """
         opening = self._make("W")
         try:
-            opening.send(self.opening(), limits, end=False)
+            opening.send(self.opening(), limits, start=self.exec, end=False)
             opening.sent = False  # no script was, whatever becomes of the connection
-            if opening.wait_until_it_begins(limits):
+            if opening.wait_until_it_begins(limits, self._echoes):
                 return
+            repeats = opening.says(self._echoes)
+            if self.kind == "perl" and not repeats and (opening.says(_BY_PERL) or self._not_found()):
+                raise NoPerl("there is no perl that can be used")
         except TimeUp:
             pass
-        raise NoRunner(self.refusal or "the login shell does not start it")
+        raise self.refused("the login shell does not start it")
+
+    def refused(self, otherwise: str) -> NoRunner:
+        """The error for a host that cannot have it, with its own reason where it gave one."""
+        reason = self.refusal or otherwise
+        if reason.startswith(runner_perl.LACKING):
+            return NoPerl(reason.removeprefix(runner_perl.LACKING))
+        return NoRunner(reason)
+
+    @property
+    def _echoes(self) -> tuple[bytes, ...]:
+        """What only a program says that repeats what it was given."""
+        return self.exec.encode(), runner_perl.LAST if self.kind == "perl" else runner_script.LAST
+
+    def _not_found(self) -> bool:
+        """Whether the channel ended as shells have it end that cannot start a program."""
+        return self.channel.status_event.wait(SETTLE) and self.channel.exit_status in (126, 127)
 
     def command(self, *, login_shell: bool) -> Command:
         """The next command; nothing is sent yet."""
@@ -167,7 +216,8 @@ class Runner:
     def _note(self, report: Report) -> None:
         words = report.value.split()
         if report.kind == "W" and words:
-            self._watcher, self._born, self._next = (int(word) for word in words)
+            self._watcher, self._born = int(words[0]), int(words[1])
+            self._next = int(words[2]) if len(words) > 2 else None
             if self._command is not None:
                 self._command.process_group = self._next
             # Of a runner that never said that it runs, a file may still come.
@@ -178,6 +228,8 @@ class Runner:
             self.facts.append(report.value)
         elif report.kind == "N":
             self.refusal = report.value
+        elif report.kind == "X":
+            self.unable = report.value
         elif report.kind == "E" and len(words) > 1:
             self.usable = words[1] == "0"
             self._next = int(words[2]) if len(words) > 2 else None

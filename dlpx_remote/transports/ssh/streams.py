@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_REPORT = re.compile(rb":(?=[SE]:[0-9]|W:|[FHN]:.)(.):(.*)", re.DOTALL)
+_REPORT = re.compile(rb":(?=[SEP]:[0-9]|W:|[FGHNX]:.)(.):(.*)", re.DOTALL)
 _LONGEST_REPORT = 4096 + 64
 
 
@@ -16,7 +16,8 @@ class Report:
 
     Attributes:
         kind: ``W`` (watcher runs), ``S`` (script starts), ``H`` (no home), ``E`` (ended); of a runner also
-            ``F`` (a fact) and ``N`` (it cannot be used).
+            ``F`` (a fact), ``G`` (another's file is removed), ``N`` (it cannot be used), ``P`` (the command's
+            process, where that was not known before) and ``X`` (it cannot start this command).
         value: what is said.
     """
 

@@ -27,11 +27,8 @@ def server_with(tmp_path: Path) -> Iterator[ServerFactory]:
         def start(*options: str, quick: bool = False) -> Sshd:
             directory = tmp_path / f"sshd-{next(numbers)}"
             directory.mkdir()
-            runtime = directory / "runtime"  # so that what commands leave is not among what others leave
-            runtime.mkdir()
-            environment = f'SetEnv "HOME={directory / "home"}" "TMPDIR={runtime}"'
             # No PAM: a tenth of the time for a login.
-            server = stack.enter_context(Sshd(directory, (*options, environment, "UsePAM no"), quick=quick))
+            server = stack.enter_context(Sshd(directory, (*options, "UsePAM no"), quick=quick))
             stack.enter_context(nothing_left(server))
             return server
 

@@ -65,8 +65,8 @@ def files_left(places: Iterable[Path]) -> list[str]:
 
 
 def places_of(server: Sshd) -> tuple[Path, Path]:
-    """The home and the runtime directory of the sessions of ``server``."""
-    return server.home, server.directory / "runtime"
+    """The home and the temporary directory of the sessions of ``server``."""
+    return server.home, server.temporary
 
 
 def wait_until_empty(look: Callable[[], Sequence[object]]) -> None:

@@ -69,7 +69,7 @@ def test_what_became_of_a_running_command_is_asked_for_on_another_connection(
 
         threading.Thread(target=stall, daemon=True).start()
         with pytest.raises(error, match=says):
-            connection.run(f"touch {began}; sleep 5; exit 3", timeout=PATIENCE)
+            connection.run(f"touch {began}; sleep 3; exit 3", timeout=PATIENCE)
         assert not connection.is_open
     _come_by(server, reach)
 
@@ -86,7 +86,7 @@ def test_an_idle_connection_is_known_to_be_lost(server: Sshd, reach: Reach) -> N
 
 def test_a_silent_command_on_a_live_host_is_left_alone(server: Sshd, reach: Reach) -> None:
     with _through(server, reach(server), Deadlines(alive=0.9)) as (_, connection):
-        assert connection.run("sleep 3; echo done", timeout=PATIENCE).stdout == b"done\n"
+        assert connection.run("sleep 2; echo done", timeout=PATIENCE).stdout == b"done\n"
         assert connection.is_open
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from dlpx_remote.transports.ssh import SshConnection, SshTarget, connect
+from dlpx_remote.transports.ssh import SshConnection, SshTarget, connect, execution
+from dlpx_remote.transports.ssh.runners import Kind
 from tests.hosts.sshd import Sshd
 
 Connect = Callable[..., SshConnection]
@@ -71,6 +72,14 @@ def open_connection() -> Iterator[Connect]:
             return stack.enter_context(connect(target, **arguments))
 
         yield opening
+
+
+@pytest.fixture(params=["perl", "bash"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kind:
+    """What runners are, in the tests that hold for both kinds."""
+    kind: Kind = request.param
+    monkeypatch.setattr(execution, "FIRST_KIND", kind)
+    return kind
 
 
 @pytest.fixture

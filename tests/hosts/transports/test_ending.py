@@ -86,9 +86,9 @@ class TestTimeOuts:
         assert _gone(int(caught.value.stdout))
 
     def test_silence_beyond_the_idle_time_out_ends_it(self, sshd: Sshd, open_connection: Connect) -> None:
-        connection = open_connection(target_of(sshd), deadlines=Deadlines(idle=3))
-        assert connection.run("for i in 1 2 3 4; do echo $i; sleep 1; done").exit_code == 0
-        with pytest.raises(CommandTimeout, match="wrote nothing for 3 s") as caught:
+        connection = open_connection(target_of(sshd), deadlines=Deadlines(idle=1.5))
+        assert connection.run("for i in 1 2 3 4; do echo $i; sleep 0.5; done").exit_code == 0
+        with pytest.raises(CommandTimeout, match=r"wrote nothing for 1\.5 s") as caught:
             connection.run("echo $$; sleep 300")
         assert caught.value.killed
 
@@ -119,13 +119,13 @@ class TestTimeOuts:
     ) -> None:
         slow = tmp_path / "slow"
         gate = tmp_path / "gate"
-        slow.write_text(f'#!/bin/sh\n[ -e {gate} ] && sleep 4\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n')
+        slow.write_text(f'#!/bin/sh\n[ -e {gate} ] && sleep 2\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n')
         slow.chmod(0o755)
         connection = open_connection(target_of(start_sshd(f"ForceCommand {slow}")))
         connection.facts()
         ran = tmp_path / "ran"
         with ThreadPoolExecutor(1) as pool:
-            other = pool.submit(connection.run, "sleep 4")  # on the channel that has started up
+            other = pool.submit(connection.run, "sleep 2")  # on the channel that has started up
             while not connection._execution.running:
                 time.sleep(0.01)
             gate.touch()
@@ -134,7 +134,7 @@ class TestTimeOuts:
             assert other.result().exit_code == 0
         assert not caught.value.killed
         assert "not confirmed" in caught.value.message
-        time.sleep(3)
+        time.sleep(2)
         assert not ran.exists()
 
     def test_an_account_that_starts_up_slower_than_a_runner_may_has_a_channel_for_each_command(
@@ -221,6 +221,7 @@ class TestGivingUp:
 
 @pytest.mark.usefixtures("nothing_is_left_of_runners")
 class TestLostConnections:
+    @pytest.mark.usefixtures("kind")
     def test_a_command_that_went_on_is_waited_for_and_its_exit_code_told(
         self, sshd: Sshd, open_connection: Connect, tmp_path: Path
     ) -> None:
@@ -229,7 +230,7 @@ class TestLostConnections:
             connection = open_connection(target_of(sshd, port=port, fingerprint=_any_key(sshd, port)))
             with pytest.raises(OutputLost, match="ended with exit code 7") as caught:
                 connection.run(
-                    f"echo x >> {runs}; echo started; sleep 1.5; exit 7", on_output=lambda *_: path.cut()
+                    f"echo x >> {runs}; echo started; sleep 0.5; exit 7", on_output=lambda *_: path.cut()
                 )
             assert (caught.value.exit_code, caught.value.stdout) == (7, b"started\n")
             assert caught.value.action
@@ -253,6 +254,7 @@ class TestLostConnections:
                 connection.run(f"echo started; sleep 0.5; echo x > {done}", on_output=stall)
             assert caught.value.exit_code == 0
 
+    @pytest.mark.usefixtures("kind")
     def test_a_script_that_did_not_arrive_whole_is_told_not_to_have_run(
         self, sshd: Sshd, open_connection: Connect, tmp_path: Path
     ) -> None:
@@ -261,7 +263,7 @@ class TestLostConnections:
             connection = open_connection(target_of(sshd, port=port, fingerprint=_any_key(sshd, port)))
             connection.facts()
             path.stall()
-            threading.Timer(1.0, path.cut).start()
+            threading.Timer(0.3, path.cut).start()
             with pytest.raises(NotSent):
                 connection.run(f"echo x > {ran}\n")
         assert not ran.exists()
@@ -288,13 +290,14 @@ class TestLostConnections:
         server = start_sshd()
         connection = open_connection(target_of(server), deadlines=Deadlines(settle=1))
         with pytest.raises(OutcomeUnknown) as caught:
-            connection.run("echo up; sleep 2", on_output=lambda _stream, _data: server.stop())
+            connection.run("echo up; sleep 1", on_output=lambda _stream, _data: server.stop())
         assert "may have run" in caught.value.message
         assert caught.value.action
         time.sleep(
             2
         )  # until the script has ended, and its runner has left word in a place that is still there
 
+    @pytest.mark.usefixtures("kind")
     def test_the_next_runner_takes_away_what_a_lost_one_left_that_had_nothing_to_tell(
         self, sshd: Sshd, open_connection: Connect
     ) -> None:

@@ -56,7 +56,7 @@ def test_waiting_for_a_session_ends_with_the_command_s_deadline(
     connection = open_connection(target_of(start_sshd("MaxSessions 1")))
     connection.facts()
     with ThreadPoolExecutor(1) as pool:
-        long = pool.submit(connection.run, "sleep 6")
+        long = pool.submit(connection.run, "sleep 3")
         while not connection._execution.running:
             time.sleep(0.05)
         with pytest.raises(NotSent, match="No free session"):

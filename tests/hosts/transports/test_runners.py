@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -10,22 +11,35 @@ from pathlib import Path
 
 import pytest
 
+from dlpx_remote.transports.base import CommandTimeout, ShellUnavailable
 from dlpx_remote.transports.ssh import SshConnection
+from dlpx_remote.transports.ssh.runners import Kind
 from tests.hosts.sshd import Sshd
 from tests.hosts.transports.conftest import Connect, target_of
 
 _WATCHER = "echo $PPID"
 
 
+def _program(place: Path, text: str) -> None:
+    place.write_text(f"#!/bin/sh\n{text}\n")
+    place.chmod(0o755)
+
+
 def _wrapper(directory: Path, first: str) -> Path:
     """A program that every login runs: it does ``first``, and then what was asked for."""
     wrapper = directory / "wrapper"
-    wrapper.write_text(f'#!/bin/sh\n{first}\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n')
-    wrapper.chmod(0o755)
+    _program(wrapper, f'{first}\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"')
     return wrapper
 
 
+@pytest.mark.usefixtures("kind")
 class TestOneRunner:
+    @pytest.fixture
+    def connection(self, kind: Kind, sshd: Sshd, open_connection: Connect) -> SshConnection:
+        connection = open_connection(target_of(sshd))
+        assert connection.run("cat /proc/$PPID/comm").stdout_text == f"{kind}\n"
+        return connection
+
     def test_commands_one_after_another_share_the_watcher_and_nothing_else(
         self, connection: SshConnection
     ) -> None:
@@ -67,15 +81,40 @@ class TestOneRunner:
         finally:
             connection.run(f"kill -{signal.SIGKILL} {process}")
 
+    @pytest.mark.parametrize("before", [0, 1, 2])
+    def test_what_start_up_files_say_is_no_output_of_a_login_shell(
+        self, before: int, start_sshd: Callable[..., Sshd], open_connection: Connect
+    ) -> None:
+        server = start_sshd()
+        (server.home / ".bash_profile").write_text("echo welcome; echo welcome >&2\n")
+        connection = open_connection(target_of(server))
+        for _ in range(before):
+            connection.run("true")
+        result = connection.run("echo out; echo err >&2", login_shell=True)
+        assert (result.stdout, result.stderr) == (b"out\n", b"err\n")
+
+    def test_the_second_command_s_processes_are_known_and_ended_too(self, connection: SshConnection) -> None:
+        with pytest.raises(CommandTimeout) as caught:  # no shell had been started for it beforehand
+            connection.run("sleep 300 & echo $$; wait", timeout=0.5)
+        assert caught.value.killed
+        assert caught.value.stdout.strip().isdigit()
+
+    def test_children_that_go_on_are_not_left_behind_as_zombies(self, connection: SshConnection) -> None:
+        child = int(connection.run("sleep 0.2 </dev/null >/dev/null 2>&1 & echo $!").stdout)
+        until = time.monotonic() + 20
+        while Path(f"/proc/{child}").exists():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
     def test_a_start_up_file_of_every_bash_is_no_output(
         self, start_sshd: Callable[..., Sshd], open_connection: Connect, tmp_path: Path
     ) -> None:
-        noisy = tmp_path / "noisy"
+        noisy = tmp_path / "it's noisy"
         noisy.write_text("echo noise; echo noise >&2\n")
-        wrapper = _wrapper(tmp_path, f"export BASH_ENV={noisy}")
+        wrapper = _wrapper(tmp_path, f'export BASH_ENV="{noisy}"')
         connection = open_connection(target_of(start_sshd(f"ForceCommand {wrapper}")))
         for _ in range(3):
-            result = connection.run("echo $BASH_ENV")
+            result = connection.run('echo "$BASH_ENV"')
             assert (result.stdout_text, result.stderr) == (f"{noisy}\n", b"")
         assert connection.run("bash -c 'echo its own'").stdout == b"noise\nits own\n"
 
@@ -86,6 +125,17 @@ class TestOneRunner:
         (server.home / ".bash_profile").write_text("export SEEN=${LC_ALL-none}\n")
         connection = open_connection(target_of(server))
         assert connection.run("echo $SEEN $LC_ALL", login_shell=True).stdout == b"POSIX C.UTF-8\n"
+
+
+class TestPerl:
+    def test_a_spare_that_was_killed_is_replaced(self, sshd: Sshd, open_connection: Connect) -> None:
+        connection = open_connection(target_of(sshd))
+        connection.run(":")
+        spare = "for p in $(cat /proc/$PPID/task/$PPID/children); do [ $p = $$ ] || echo $p; done"
+        for process in connection.run(spare).stdout.split():
+            os.kill(int(process), signal.SIGKILL)
+        time.sleep(0.05)
+        assert connection.run("echo here").stdout == b"here\n"
 
 
 class TestHostsWithoutOne:
@@ -102,6 +152,37 @@ class TestHostsWithoutOne:
             return open_connection(target_of(start_sshd(f"ForceCommand {wrapper}")))
 
         return opening
+
+    def test_without_perl_a_bash_is_the_runner(self, with_tools: Callable[[str], SshConnection]) -> None:
+        connection = with_tools("bash cat setsid")
+        assert connection.run("cat /proc/$PPID/comm; exit 3").stdout == b"bash\n"
+        assert connection.facts().no_runner is None
+
+    @pytest.mark.parametrize(
+        "says", ["syntax error at - line 7, near ...", "perl: warning: ...", "exec: perl: not found"]
+    )
+    def test_with_a_perl_that_cannot_be_one_a_bash_is_the_runner(
+        self, says: str, with_tools: Callable[[str], SshConnection], tmp_path: Path
+    ) -> None:
+        connection = with_tools("bash cat setsid")
+        _program(tmp_path / "tools" / "perl", f"echo '{says}' >&2; exit 9")
+        assert connection.run("cat /proc/$PPID/comm").stdout == b"bash\n"
+
+    def test_a_perl_that_finds_no_bash_says_so(self, with_tools: Callable[[str], SshConnection]) -> None:
+        connection = with_tools("perl")
+        with pytest.raises(ShellUnavailable, match="gives no bash"):
+            connection.run("echo never")
+        assert connection._execution._no_runner == "bash is missing"
+
+    def test_a_bash_that_says_that_it_is_too_old_is_not_given_the_script(
+        self, with_tools: Callable[[str], SshConnection], tmp_path: Path
+    ) -> None:
+        connection = with_tools("perl cat setsid uname id")
+        bash = shutil.which("bash")
+        old = f'case $* in *BASH_VERSINFO*) kill -USR1 $PPID;; *) exec {bash} "$@";; esac'
+        _program(tmp_path / "tools" / "bash", old)
+        assert connection.run("echo one; exit 3").exit_code == 3
+        assert connection.facts().no_runner == "bash is older than 4.1"
 
     def test_without_setsid_each_command_has_a_channel_and_the_facts_say_why(
         self, with_tools: Callable[[str], SshConnection]
