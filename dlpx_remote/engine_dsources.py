@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import time
+from collections.abc import Sequence
 from typing import Any
 
-from dlpx_remote.engine_common import NOW, Asked, Sources
+from dlpx_remote.engine_common import NOW, Asked, Parts, Sources
 from dlpx_remote.environments.registry import user_by_name
 from dlpx_remote.errors import InvalidRequest
-from dlpx_remote.jobs.inline import InlineJob
+from dlpx_remote.jobs.base import Busy
 from dlpx_remote.plugins.plugin import Plugin
-from dlpx_remote.workflows import linked
 from dlpx_remote.workflows.parameters import LINKED, SNAPSHOT_PARAMETERS, Given, checked, unattended
 from dlpx_remote.workflows.sources import DISABLED, ENABLED, Hook
+
+_LOOK = 1.0  # seconds between two looks at which staging workers are due
 
 
 class Dsources(Sources):
@@ -20,6 +23,11 @@ class Dsources(Sources):
 
     _kind = "dsource"
     _word = "dSource"
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self._looked = -_LOOK
+        self._due: dict[str, float] = {}
 
     def link(
         self,
@@ -111,19 +119,36 @@ class Dsources(Sources):
         """Stop what runs on the staging environment and unmount; ``force`` goes on where that fails."""
         return self._ask("disable", self._find(name), {"force": force}, (), asked, state=ENABLED)
 
-    def run_worker(self, name: str, on_line: Callable[[str], None] | None = None) -> None:
-        """Run the plugin's staging worker once, here and now.
+    def run_worker(self, name: str) -> str:
+        """Have the plugin's staging worker run once.
 
-        Args:
-            name: name or reference.
-            on_line: takes each line that the plugin prints.
+        Raises:
+            Busy: another job has the dSource; the next time is soon enough.
         """
-        job = InlineJob("worker")
-        try:
-            linked.worker(self._parts.rooms(), job, {"source": self._find(name).reference})
-        finally:
-            for line in job.lines if on_line is not None else ():
-                on_line(line)  # type: ignore[misc]
+        return self._ask("worker", self._find(name), {}, (), Asked(wait=False), state=ENABLED)
+
+    def tend(self) -> list[str]:
+        """Have the staging workers run that are due, in this process; call it again and again.
+
+        A dSource that another job has is left to the next time. When each ran last is remembered here, so
+        this is for one process of all on a database.
+
+        Returns:
+            References of the jobs.
+        """
+        now = time.monotonic()
+        if now < self._looked + _LOOK:
+            return []
+        self._looked = now
+        jobs = []
+        for source in self._parts.records.all("dsource"):
+            running = source.state == ENABLED and source.staged and source.current.mounts
+            if not running or now < self._due.get(source.reference, 0.0):
+                continue
+            self._due[source.reference] = now + source.interval
+            with contextlib.suppress(Busy):
+                jobs.append(self.run_worker(source.reference))
+        return jobs
 
     def _staging(self, plugin: Plugin, staging: str | None, user: str | None) -> dict[str, str]:
         staged = plugin.config.plugin_type.value == "STAGED"

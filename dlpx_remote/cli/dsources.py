@@ -21,6 +21,7 @@ from dlpx_remote.cli.asking import (
     hooks,
 )
 from dlpx_remote.cli.exits import Exit
+from dlpx_remote.cli.following import end_with, follow
 from dlpx_remote.cli.options import OutputOption
 from dlpx_remote.cli.output import Output, as_json, complain, say
 from dlpx_remote.cli.session import open_engine
@@ -276,9 +277,17 @@ def worker(
       dlpx-remote dsource worker orders
       dlpx-remote dsource worker orders --once
     """
+    from dlpx_remote.engine_jobs import Busy
+
     with open_engine(context) as engine:
         while True:
-            engine.dsources.run_worker(name, on_line=complain)
+            try:
+                job = follow(engine, engine.dsources.run_worker(name), ours=True)
+            except Busy as busy:
+                complain(f"{busy.message} Left out this time.")
+            else:
+                if once:
+                    end_with(job)
             if once:
                 return
             time.sleep(engine.dsources.get(name).interval)

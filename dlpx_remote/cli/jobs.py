@@ -180,6 +180,12 @@ def worker(
             "--idle", min=0, metavar="SECONDS", help="End when there was nothing to do for so long."
         ),
     ] = None,
+    staging: Annotated[
+        bool,
+        typer.Option(
+            "--staging", help="Also run the staging workers of dSources; for one worker of all on a database."
+        ),
+    ] = False,
 ) -> None:
     """Run jobs that were left to workers (--detach), and those of processes that died.
 
@@ -197,6 +203,8 @@ def worker(
     with open_engine(context) as engine:
 
         def tell(running: list[str]) -> None:
+            if staging and not stop.is_set():
+                engine.dsources.tend()
             for reference in running:
                 if reference not in known:
                     known.add(reference)

@@ -139,7 +139,9 @@ class TestStaged:
         engine.jobs.result(engine.dsources.sync("staged"))
         (staging / "STAGING").unlink()
         assert engine.dsources.status("staged") == "INACTIVE"
-        engine.dsources.run_worker("staged")
+        (job,) = engine.dsources.tend()
+        engine.jobs.result(job)
+        assert engine.dsources.tend() == []  # not due yet
         assert engine.dsources.status("staged") == "ACTIVE"
         engine.jobs.result(engine.dsources.disable("staged"))
         assert str(staging) not in shared.mounts()

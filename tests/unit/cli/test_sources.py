@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dlpx_remote.engine_jobs import JobDetails, JobFailure, JobState
+from dlpx_remote.engine_jobs import Busy, JobDetails, JobFailure, JobState
 from dlpx_remote.engine_sources import (
     Given,
     Hook,
@@ -340,3 +340,6 @@ def test_hooks_and_templates(command: CommandLine, engine: Engine, tmp_path: Pat
 def test_the_staging_worker_runs_once_where_it_is_asked_to(command: CommandLine, engine: Engine) -> None:
     assert command("dsource", "worker", "orders", "--once").code == 0
     assert [name for name, _, _ in engine.dsources.calls] == ["run_worker"]
+    engine.answers["run_worker"] = Busy("JOB-3 holds DSOURCE-1.", "Wait for it.")
+    done = command("dsource", "worker", "orders", "--once")
+    assert (done.code, done.err) == (0, "JOB-3 holds DSOURCE-1. Left out this time.\n")
