@@ -20,6 +20,7 @@ def link(rooms: Rooms, job: Job, request: Request) -> Result:
     """
     source = record_source(rooms, job, request)
     with Operation(rooms, job, source.reference) as dsource:
+        dsource.expect(4)
         try:
             dsource.create_volume(source.current.volume)
             dsource.record("enable it", state=ENABLED, active=True)
@@ -38,6 +39,7 @@ def sync(rooms: Rooms, job: Job, request: Request) -> Result:
     parameters = request.get("snapshot_parameters")
     with Operation(rooms, job, request["source"], request) as dsource:
         dsource.require(ENABLED)
+        dsource.expect(11 if dsource.source.staged else 7, "pre-sync", "post-sync")
         try:
             if dsource.source.staged:
                 _stage(dsource)
@@ -59,6 +61,7 @@ def enable(rooms: Rooms, job: Job, request: Request) -> Result:
     """Linked Source Enable. Request: ``source`` (reference), ``hooks``."""
     with Operation(rooms, job, request["source"], request) as dsource:
         dsource.require(DISABLED)
+        dsource.expect(8 if dsource.source.staged else 2)
         if dsource.source.staged:
             try:
                 _stage(dsource)
@@ -76,6 +79,7 @@ def disable(rooms: Rooms, job: Job, request: Request) -> Result:
     force = bool(request.get("force"))
     with Operation(rooms, job, request["source"], request) as dsource:
         dsource.require(ENABLED)
+        dsource.expect(6 if dsource.source.staged else 2)
         if dsource.source.staged:
             dsource.attempt(force, dsource.plugin, "linked.stop_staging")
             try:

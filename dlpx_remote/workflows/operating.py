@@ -99,6 +99,13 @@ class Operation:
         }.get(source.state, f"Delete it: dlpx-remote {command} delete {source.name} --force.")
         raise WrongState(f"The {word} {source.name} is {source.state}.", how)
 
+    def expect(self, steps: int, *events: str) -> None:
+        """Tell the job how many steps there will be: so many, and the hooks of these points."""
+        hooks = [
+            each for event in events for each in hook_scripts.select(event, self._hooks, self._run_hooks)
+        ]
+        self.job.expect(steps + len(hooks))
+
     # plugin operations and hooks
 
     def plugin(self, operation: str, footing: Footing | None = None, **more: Any) -> Any:

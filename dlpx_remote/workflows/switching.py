@@ -25,6 +25,7 @@ def refresh(rooms: Rooms, job: Job, request: Request) -> Result:
     with Operation(rooms, job, request["source"], request) as vdb:
         _require(vdb)
         value = vdb.value_of(request["snapshot"])
+        vdb.expect(10, "pre-refresh", "configure-clone", "post-refresh")
         vdb.run_hooks("pre-refresh")
         with _Switch(vdb, Footing(vdb.next_volume(), request["snapshot"])) as switch:
             switch.unconfigure()
@@ -42,6 +43,7 @@ def rollback(rooms: Rooms, job: Job, request: Request) -> Result:
     with Operation(rooms, job, request["source"], request) as vdb:
         _require(vdb)
         value = vdb.value_of(request["snapshot"])
+        vdb.expect(10, "pre-rollback", "post-rollback")
         vdb.run_hooks("pre-rollback")
         present = vdb.source.current.source_config
         with _Switch(vdb, Footing(vdb.next_volume(), request["snapshot"], source_config=present)) as switch:
@@ -68,6 +70,7 @@ def undo(rooms: Rooms, job: Job, request: Request) -> Result:
                 "so there is nothing to undo.",
                 f"Roll back to a snapshot instead: dlpx-remote snapshot list {vdb.source.name}.",
             )
+        vdb.expect(8, "pre-rollback", "post-rollback")
         vdb.run_hooks("pre-rollback")
         with _Switch(vdb, previous, keep=True) as switch:
             switch.unconfigure()

@@ -36,7 +36,7 @@ def provision(rooms: Rooms, job: Job, request: Request) -> Result:
         snapshot = vdb.take_snapshot()
         vdb.keep_snapshot(snapshot, vdb.snapshot or {})
 
-    return _bring_into_being(rooms, job, request, _Making(fill, configure, keep))
+    return _bring_into_being(rooms, job, request, _Making(fill, configure, keep, steps=13))
 
 
 def create_empty(rooms: Rooms, job: Job, request: Request) -> Result:
@@ -48,7 +48,7 @@ def create_empty(rooms: Rooms, job: Job, request: Request) -> Result:
     def initialize(vdb: Operation, footing: Footing) -> Any:
         return vdb.plugin("virtual.initialize", footing)
 
-    return _bring_into_being(rooms, job, request, _Making(fill, initialize, lambda _vdb: None))
+    return _bring_into_being(rooms, job, request, _Making(fill, initialize, lambda _vdb: None, steps=10))
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,14 @@ class _Making:
     fill: Callable[[Operation, str], None]
     configure: Callable[[Operation, Footing], Any]
     keep: Callable[[Operation], None]
+    steps: int
 
 
 def _bring_into_being(rooms: Rooms, job: Job, request: Request, making: _Making) -> Result:
     """What provisioning and creating empty have in common; a failure leaves nothing."""
     source = record_source(rooms, job, request)
     with Operation(rooms, job, source.reference) as vdb:
+        vdb.expect(making.steps, "configure-clone")
         try:
             making.fill(vdb, source.current.volume)
             footing = vdb.specify_mounts(source.current)
@@ -88,6 +90,7 @@ def snapshot(rooms: Rooms, job: Job, request: Request) -> Result:
     """Virtual Source Snapshot. Request: ``source`` (reference), ``hooks``."""
     with Operation(rooms, job, request["source"], request) as vdb:
         vdb.require(ENABLED)
+        vdb.expect(7, "pre-snapshot", "post-snapshot")
         try:
             vdb.run_hooks("pre-snapshot")
             vdb.plugin("virtual.pre_snapshot")
@@ -107,6 +110,7 @@ def start(rooms: Rooms, job: Job, request: Request) -> Result:
     """Virtual Source Start. Request: ``source`` (reference), ``hooks``."""
     with Operation(rooms, job, request["source"], request) as vdb:
         vdb.require(ENABLED)
+        vdb.expect(7, "pre-start", "post-start")
         vdb.run_hooks("pre-start")
         _mount_as_specified(vdb)
         vdb.plugin("virtual.start")
@@ -119,6 +123,7 @@ def stop(rooms: Rooms, job: Job, request: Request) -> Result:
     """Virtual Source Stop. Request: ``source`` (reference), ``hooks``."""
     with Operation(rooms, job, request["source"], request) as vdb:
         vdb.require(ENABLED)
+        vdb.expect(4, "pre-stop", "post-stop")
         vdb.run_hooks("pre-stop")
         vdb.plugin("virtual.stop")
         vdb.record("note that it is stopped", active=False)
@@ -134,6 +139,7 @@ def enable(rooms: Rooms, job: Job, request: Request) -> Result:
     """
     with Operation(rooms, job, request["source"], request) as vdb:
         vdb.require(DISABLED)
+        vdb.expect(10, *(("pre-start", "post-start") if vdb.extended_hooks else ()))
         before, configured = vdb.source.current, False
         try:
             if vdb.plugin("virtual.status") == "INACTIVE" or not vdb.mounted():
@@ -162,6 +168,7 @@ def disable(rooms: Rooms, job: Job, request: Request) -> Result:
     with Operation(rooms, job, request["source"], request) as vdb:
         vdb.require(ENABLED)
         require_snapshot(vdb)
+        vdb.expect(5, *(("pre-stop", "post-stop") if vdb.extended_hooks else ()))
         if vdb.extended_hooks:
             vdb.attempt(force, vdb.run_hooks, "pre-stop")
         vdb.attempt(force, vdb.plugin, "virtual.unconfigure")

@@ -345,3 +345,34 @@ def test_hooks_of_the_object_come_before_those_of_the_run(world: World, tmp_path
     run = Hook("pre-sync", "of the run", Script(script=f"echo run >>{said}"))
     world.run(linked.sync, source=source, hooks=[run.to_json()])
     assert said.read_text().split() == ["first", "second", "run"]
+
+
+def test_the_steps_of_an_operation_are_announced_as_many_as_there_are(world: World, staged: World) -> None:
+    vdb, own = "VDB-1", "SNAPSHOT-3"
+    operations: list[tuple[World, Any, dict[str, Any]]] = [
+        (world, linked.link, world.new("dsource", "orders")),
+        (world, linked.sync, {"source": "DSOURCE-1"}),
+        (world, linked.disable, {"source": "DSOURCE-1"}),
+        (world, linked.enable, {"source": "DSOURCE-1"}),
+        (world, virtual.provision, world.new("vdb", "one", origin="SNAPSHOT-1")),
+        (world, virtual.create_empty, world.new("vdb", "two")),
+        (world, virtual.snapshot, {"source": vdb}),
+        (world, switching.refresh, {"source": vdb, "snapshot": "SNAPSHOT-1"}),
+        (world, switching.rollback, {"source": vdb, "snapshot": own}),
+        (world, switching.undo, {"source": vdb}),
+        (world, virtual.stop, {"source": vdb}),
+        (world, virtual.start, {"source": vdb}),
+        (world, virtual.disable, {"source": vdb}),
+        (world, virtual.enable, {"source": vdb}),
+        (staged, linked.link, staged.new("dsource", "orders")),
+        (staged, linked.sync, {"source": "DSOURCE-1"}),
+        (staged, linked.disable, {"source": "DSOURCE-1"}),
+        (staged, linked.enable, {"source": "DSOURCE-1"}),
+    ]
+    announced = {}
+    for place, work, request in operations:
+        job = place.job()
+        given = {} if "name" in request else {"hooks": hooks(place)}
+        place.run(work, job, **request, **given)
+        announced[f"{'staged ' if place.staged else ''}{work.__name__}"] = (job.expected, len(job.steps))
+    assert {name: counts for name, counts in announced.items() if counts[0] != counts[1]} == {}

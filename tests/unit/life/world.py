@@ -48,6 +48,15 @@ def copied(template: Path, root: Path) -> None:
     store.close()
 
 
+class ExpectingJob(InlineJob):
+    """A job that keeps how many steps were announced."""
+
+    expected = 0
+
+    def expect(self, steps: int) -> None:
+        self.expected = steps
+
+
 class World:
     """Two environments, ``north`` (source and target) and ``south`` (staging), and the recorder plugin.
 
@@ -144,10 +153,10 @@ class World:
 
     # operations
 
-    def job(self, **options: Any) -> InlineJob:
+    def job(self, **options: Any) -> ExpectingJob:
         """A new job."""
         self._jobs += 1
-        return InlineJob(f"JOB-{self._jobs}", **options)
+        return ExpectingJob(f"JOB-{self._jobs}", **options)
 
     def run(self, workflow: Callable[..., Any], job: InlineJob | None = None, **request: Any) -> Any:
         """Run a workflow; ``source`` may be a source."""
