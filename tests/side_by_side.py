@@ -25,7 +25,12 @@ _TESTS = Path(__file__).parent
 _UNIT = _TESTS / "unit"
 _HOSTS = _TESTS / "hosts"
 _MACHINES = _TESTS / "nfs"
-_TOGETHER = (_MACHINES, _HOSTS / "test_postgres_example.py")
+_TOGETHER = (
+    _MACHINES,
+    _HOSTS / "test_postgres_example.py",
+    _TESTS / "jobs",
+    _UNIT / "jobs" / "test_kills.py",
+)
 """Folders and modules whose tests share what is too expensive for every process, such as virtual machines:
 with ``--dist loadgroup``, one process runs all of such a place."""
 _SAID = "said"

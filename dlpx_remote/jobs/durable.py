@@ -7,6 +7,7 @@ a time can run jobs there.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, create_engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from dlpx_remote.jobs.base import JobError
 from dlpx_remote.redaction import redact
@@ -30,7 +32,7 @@ JOURNAL_VERSION = "dlpx-remote-1"
 job that is in flight during an upgrade is taken over, and the titles of its steps tell whether its workflow
 still is the same."""
 _WORKFLOW = "job"
-_CLOSE_LIMIT = 10.0
+_POLLING = 0.5  # seconds between two looks for jobs that this process is to resume
 
 _LOG = logging.getLogger(__name__)
 _guard = threading.Lock()
@@ -58,6 +60,7 @@ class Durable:
                     "Close that one first, or use another process.",
                 )
             _run = run
+        self._queue = _queue_of(executor)
         try:
             self._dbos = _launch(url, executor)
         except BaseException as error:
@@ -78,13 +81,21 @@ class Durable:
             self._dbos.start_workflow(_workflow(), reference)
 
     def resume(self, workflow_id: str, reference: str) -> None:
-        """Run again, in whatever process takes it first, a job whose process has died."""
+        """Run in this process again a job whose process has died.
+
+        It goes through a queue of this process alone: on one that all share, it could be taken by a process
+        that dies before it has made the job its own, and nobody would notice.
+        """
         from dbos import error
 
         try:
-            self._dbos.resume_workflow(workflow_id)
+            self._dbos.resume_workflow(workflow_id, queue_name=self._queue)
         except error.DBOSNonExistentWorkflowError:
             self.start(workflow_id, reference)  # its process died before it had the job in the journal
+
+    def forget(self, executor: str) -> None:
+        """A process has died, and its jobs have been resumed here."""
+        self._dbos.delete_queue(_queue_of(executor))
 
     def journal(self, action: Callable[[], str]) -> str:
         """The recorded text of the workflow's next step, or that of ``action``, which is then recorded."""
@@ -95,7 +106,13 @@ class Durable:
         global _run
         with _guard:
             _run = None
+        with contextlib.suppress(SQLAlchemyError):  # whoever finds our jobs tries it again
+            self._dbos.delete_queue(self._queue)
         self._dbos.destroy()
+
+
+def _queue_of(executor: str) -> str:
+    return f"executor-{executor}"
 
 
 _registered: Any = None
@@ -152,8 +169,9 @@ def _launch(url: URL, executor: str) -> type[DBOS]:
         logger.addHandler(logging.NullHandler())  # or DBOS adds one that writes to the terminal
     DBOS(config=config)
     try:
-        DBOS.listen_queues([])
+        DBOS.listen_queues([_queue_of(executor)])
         DBOS.launch()
+        DBOS.register_queue(_queue_of(executor), polling_interval_sec=_POLLING, on_conflict="always_update")
     except BaseException:
         DBOS.destroy()
         raise

@@ -46,6 +46,7 @@ class Begun:
         id: of its row.
         attempt: which of the processes that took it up this is, from 1.
         steps: how many steps earlier attempts began.
+        unended: those of them whose end was not written down.
     """
 
     id: int
@@ -54,6 +55,7 @@ class Begun:
     request: Request
     attempt: int
     steps: int
+    unended: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -134,13 +136,18 @@ class Records:
             row.executor, row.version = self._executor, self._version
             row.attempt += 1
             row.started = row.started or _now()
-            last = session.scalars(
-                select(JobStepRow.number)
-                .where(JobStepRow.job_id == row.id)
-                .order_by(JobStepRow.number.desc())
-                .limit(1)
-            ).one_or_none()
-            return Begun(row.id, row.reference, row.operation, dict(row.request), row.attempt, last or 0)
+            steps = session.execute(
+                select(JobStepRow.number, JobStepRow.finished).where(JobStepRow.job_id == row.id)
+            ).all()
+            return Begun(
+                row.id,
+                row.reference,
+                row.operation,
+                dict(row.request),
+                row.attempt,
+                steps=max((step.number for step in steps), default=0),
+                unended=frozenset(step.number for step in steps if step.finished is None),
+            )
 
     def begin_step(
         self,

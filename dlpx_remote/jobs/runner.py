@@ -21,6 +21,7 @@ from dlpx_remote.jobs.outcomes import check_value
 from dlpx_remote.jobs.queue import Queue, Ticket
 from dlpx_remote.jobs.records import Begun, Records
 from dlpx_remote.jobs.running import RunningJob, failure_of
+from dlpx_remote.redaction import redact
 from dlpx_remote.store import StateError, Store
 
 _LOG = logging.getLogger(__name__)
@@ -156,9 +157,9 @@ class Runner:
         for id in [*(identity.id for identity in dead), *self._queue.lost_owners()]:
             for ticket in self._queue.release_dead(id, self.identity.id):
                 _LOG.warning("%s is taken over from a process that has died", ticket.reference)
-                self._hold(ticket)
-                self._durable.resume(ticket.workflow_id, ticket.reference)
+                self._dispatch(ticket, self._durable.resume)
             self._watch.forget(id)
+            self._durable.forget(id)
 
     def _guard(self) -> None:
         """End what runs when the database is out of reach for so long that others take us for dead.
@@ -176,8 +177,7 @@ class Runner:
         with self._changed:
             foreign = len({*self._running, *self._started})
         for ticket in self._queue.take(self.identity.id, max(0, self._parallel - foreign)):
-            self._hold(ticket)
-            self._durable.start(ticket.workflow_id, ticket.reference)
+            self._dispatch(ticket, self._durable.start)
 
     def _try_again(self) -> None:
         now = time.monotonic()
@@ -185,8 +185,16 @@ class Runner:
         self._again = [(when, ticket) for when, ticket in self._again if when > now]
         for ticket in due:
             if self._queue.has(self.identity.id, ticket.reference):
-                self._hold(ticket)
-                self._durable.resume(ticket.workflow_id, ticket.reference)
+                self._dispatch(ticket, self._durable.resume)
+
+    def _dispatch(self, ticket: Ticket, send: Callable[[str, str], None]) -> None:
+        """Hand a job that is this process's to the durable engine; again a little later if that fails."""
+        self._hold(ticket)
+        try:
+            send(ticket.workflow_id, ticket.reference)
+        except Exception as error:
+            _LOG.warning("%s cannot be run now: %s", ticket.reference, redact(str(error)))
+            self._again.append((time.monotonic() + _AGAIN, ticket))
 
     def _hold(self, ticket: Ticket) -> None:
         with self._changed:

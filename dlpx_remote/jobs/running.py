@@ -219,13 +219,24 @@ class RunningJob:
         return cast(T, outcome.value)
 
     def _journaled(self, title: str, action: Callable[[], Any], once: bool) -> Outcome:
+        performed = False
+
+        def perform() -> str:
+            nonlocal performed
+            performed = True
+            return self._perform(title, action, once).to_json()
+
         try:
-            return Outcome.from_json(self._journal(lambda: self._perform(title, action, once).to_json()))
+            outcome = Outcome.from_json(self._journal(perform))
         except Exception as error:  # of the journal: what an action raises is part of its outcome
             # so that the next try knows the outcome
             self._persist(lambda meanwhile: self._records.write(self._begun, meanwhile))
             self.abandon(f"its journal cannot be written: {redact(str(error))}")
             raise Abandoned(self._abandoned) from error
+        if not performed and self._number in self._begun.unended:
+            with self._lock:  # the process died between the journal's record and ours
+                self._ends.append(Ended(self._number, outcome, datetime.now(UTC)))
+        return outcome
 
     def _perform(self, title: str, action: Callable[[], Any], once: bool) -> Outcome:
         number = self._number

@@ -21,6 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--all-faults", action="store_true", help="every point of the sweeps, which takes long")
     group.addoption("--fault-points", type=int, default=SAMPLE, help="size of the sample [%(default)s]")
+    group.addoption(
+        "--soak-minutes", type=float, default=None, help="of random kills under jobs; some seconds else"
+    )
     group.addoption("--fault-seed", type=int, default=None, help="of the sample; a random one else")
     group.addoption("--fault-point", action="append", default=[], help="only this one, as a failure names it")
     group.addoption(

@@ -130,6 +130,7 @@ def test_a_killed_job_is_finished_or_undone_and_nothing_is_run_twice(
 ) -> None:
     found = aftermath.found[kill.name]
     assert found.job.state.ended
+    assert all(step.finished for step in found.job.steps)
     for title in ONCE:
         assert found.world.count(f"do {title}") <= 1, "a plugin operation was run twice"
     interrupted = kill.title in ONCE and kill.point in ("begun", "effect", "ended")

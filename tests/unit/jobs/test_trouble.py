@@ -66,6 +66,28 @@ def test_a_step_whose_record_in_the_journal_fails_is_not_run_again(
     assert counting.ran == {"one": 1, "two": 1, "three": 1, "undo": 0}
 
 
+@pytest.mark.parametrize("hand", ["start", "resume"])
+def test_a_job_that_the_durable_engine_does_not_take_is_handed_to_it_again(
+    store: Store, interrupted: str, monkeypatch: pytest.MonkeyPatch, hand: str
+) -> None:
+    original, calls = getattr(Durable, hand), 0
+
+    def refuse_once(self: Durable, workflow_id: str, reference: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise sqlite3.OperationalError("disk I/O error")
+        original(self, workflow_id, reference)
+
+    monkeypatch.setattr(Durable, hand, refuse_once)
+    monkeypatch.setattr(runner, "_AGAIN", 0.1)
+    with jobs_on(store, count=lambda job, _request: job.step("one", lambda: 1)) as jobs:
+        reference = jobs.submit("count", {}, "count") if hand == "start" else interrupted
+        jobs.open_for_work()
+        assert jobs.result(reference, timeout=_LONG) == 1
+    assert calls > 1 or hand == "start"
+
+
 _SECOND = """
 import sys
 from pathlib import Path
