@@ -127,8 +127,8 @@ def follow(engine: Engine, reference: str, *, ours: bool) -> JobDetails:
         ours: Ctrl-C cancels it, a second one leaves it to the next command; else Ctrl-C only ends this.
     """
     with JobProgress() as progress:
-        engine.jobs.adopt(reference)
         try:
+            engine.jobs.adopt(reference)
             return engine.jobs.follow(reference, progress)
         except KeyboardInterrupt:
             if not ours:

@@ -233,19 +233,21 @@ class Jobs:
             parallel: how many jobs at a time.
             stop: ends it.
             idle: seconds without anything to do after which it ends by itself; None never.
-            on_turn: told now and then which jobs run here.
+            on_turn: told now and then which jobs run here, or did since it was told last.
         """
         runner = self.open_for_work(parallel)
         quiet_since = time.monotonic()
         while not stop.is_set():
             running = runner.running
             if on_turn is not None:
-                on_turn(running)
+                on_turn(sorted({*running, *runner.news()}))
             if running or self.all((JobState.QUEUED,), 1):
                 quiet_since = time.monotonic()
             elif idle is not None and time.monotonic() - quiet_since > idle:
                 break
             stop.wait(_LOOK)
+        if on_turn is not None:
+            on_turn(sorted({*runner.running, *runner.news()}))
         self.finish(on_turn)
 
     def adopt(self, reference: str) -> bool:

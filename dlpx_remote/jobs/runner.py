@@ -68,6 +68,7 @@ class Runner:
         self._started: dict[str, float] = {}
         self._again: list[tuple[float, Ticket]] = []
         self._tickets: dict[str, Ticket] = {}
+        self._news: set[str] = set()
         self._taking = True
         queue.enter(self.identity, worker=parallel > 0)
         try:
@@ -86,6 +87,12 @@ class Runner:
         """References of the jobs that this process runs, or has taken and is about to run."""
         with self._changed:
             return sorted({*self._running, *self._started})
+
+    def news(self) -> set[str]:
+        """References of the jobs that this process has taken since it was asked last; some may have ended."""
+        with self._changed:
+            taken, self._news = self._news, set()
+        return taken
 
     def wake(self) -> None:
         """There may be something to take."""
@@ -199,6 +206,7 @@ class Runner:
     def _hold(self, ticket: Ticket) -> None:
         with self._changed:
             self._tickets[ticket.reference] = ticket
+            self._news.add(ticket.reference)
             self._started[ticket.reference] = time.monotonic()
 
     def _jobs(self) -> list[RunningJob]:
@@ -259,6 +267,7 @@ class Runner:
     def _ended(self, reference: str, job: RunningJob | None) -> None:
         with self._changed:
             self._started.pop(reference, None)
+            self._tickets.pop(reference, None)
             if job is None or self._running.get(reference) is job:
                 self._running.pop(reference, None)
             self._changed.notify_all()

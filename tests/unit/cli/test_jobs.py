@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 import typer
 
-from dlpx_remote.cli.following import follow, run_job
+from dlpx_remote.cli.following import JobProgress, follow, run_job
 from dlpx_remote.cli.output import Output
 from dlpx_remote.cli.session import Settings
 from dlpx_remote.engine import Engine
@@ -154,22 +156,24 @@ def test_a_detached_job_gets_a_worker_of_its_own(
 
 
 def test_ctrl_c_cancels_the_job_that_a_command_runs(
-    engine: Engine, capsys: pytest.CaptureFixture[str]
+    engine: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    followed = threading.Event()
+    tell = JobProgress.__call__
+
+    def told(self: JobProgress, *what: Any) -> None:
+        tell(self, *what)
+        followed.set()
+
     def waits(job: Job, _request: Request) -> None:
-        while not job.cancelled():
+        followed.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        while True:
             job.step("look", lambda: time.sleep(0.02))
 
+    monkeypatch.setattr(JobProgress, "__call__", told)
     engine._workflows["wait"] = waits
-    reference = engine.jobs.submit("wait", {}, "wait")
-    while not engine.jobs.get(reference).steps:
-        time.sleep(0.02)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    try:
-        job = follow(engine, reference, ours=True)
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    job = follow(engine, engine.jobs.submit("wait", {}, "wait"), ours=True)
     assert job.state == "cancelled"
     assert "JOB-1 is cancelled and undoes what it did. Ctrl-C once more" in capsys.readouterr().err
 
