@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmarks.records import Record
 
-GROUPS = ("benchmarks.storage.clones", "benchmarks.storage.exports")
+GROUPS = ("benchmarks.storage.clones", "benchmarks.storage.exports", "benchmarks.storage.mounted")
 """Modules with ``MEASURES`` and ``run``; asked in this order."""
 
 

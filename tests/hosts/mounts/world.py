@@ -53,6 +53,12 @@ class World:
             self._connections[environment_reference] = known
         return known
 
+    def disconnect(self) -> None:
+        """Leave nothing running on the hosts; the next use connects anew."""
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+
     def privilege(self, environment_reference: str, user_reference: str) -> Privilege:
         return Privilege()
 
