@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import platformdirs
 
+from dlpx_remote.engine_schedules import Schedules
 from dlpx_remote.engine_sources import LifeCycle
 from dlpx_remote.engine_storage import Storage
 from dlpx_remote.environments.connections import Connections
@@ -202,6 +203,9 @@ class Engine:
         self.dsources, self.vdbs = self._life.dsources, self._life.vdbs
         self.snapshots, self.hooks = self._life.snapshots, self._life.hooks
         self.mounts = self._life.mounts
+        self.schedules = Schedules(
+            self._store, self._life.parts, dsources=self.dsources, vdbs=self.vdbs, snapshots=self.snapshots
+        )
 
     def __enter__(self) -> Self:
         return self

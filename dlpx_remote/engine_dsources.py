@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Sequence
 from typing import Any
 
-from dlpx_remote.engine_common import NOW, Asked, Parts, Sources
+from dlpx_remote.engine_common import NOW, Asked, Sources
 from dlpx_remote.environments.registry import user_by_name
 from dlpx_remote.errors import InvalidRequest
-from dlpx_remote.jobs.base import Busy
 from dlpx_remote.plugins.plugin import Plugin
 from dlpx_remote.workflows.parameters import LINKED, SNAPSHOT_PARAMETERS, Given, checked, unattended
 from dlpx_remote.workflows.sources import DISABLED, ENABLED, Hook
-
-_LOOK = 1.0  # seconds between two looks at which staging workers are due
 
 
 class Dsources(Sources):
@@ -23,11 +18,6 @@ class Dsources(Sources):
 
     _kind = "dsource"
     _word = "dSource"
-
-    def __init__(self, parts: Parts) -> None:
-        super().__init__(parts)
-        self._looked = -_LOOK
-        self._due: dict[str, float] = {}
 
     def link(
         self,
@@ -115,6 +105,10 @@ class Dsources(Sources):
         """Mount it on its staging environment and start what the plugin starts there."""
         return self._ask("enable", self._find(name), {}, (), asked, state=DISABLED)
 
+    def restart(self, name: str, *, asked: Asked = NOW) -> str:
+        """Mount it on its staging environment and start what the plugin starts there, as after a reboot."""
+        return self._ask("restart", self._find(name), {}, (), asked, state=ENABLED)
+
     def disable(self, name: str, *, force: bool = False, asked: Asked = NOW) -> str:
         """Stop what runs on the staging environment and unmount; ``force`` goes on where that fails."""
         return self._ask("disable", self._find(name), {"force": force}, (), asked, state=ENABLED)
@@ -126,29 +120,6 @@ class Dsources(Sources):
             Busy: another job has the dSource; the next time is soon enough.
         """
         return self._ask("worker", self._find(name), {}, (), Asked(wait=False), state=ENABLED)
-
-    def tend(self) -> list[str]:
-        """Have the staging workers run that are due, in this process; call it again and again.
-
-        A dSource that another job has is left to the next time. When each ran last is remembered here, so
-        this is for one process of all on a database.
-
-        Returns:
-            References of the jobs.
-        """
-        now = time.monotonic()
-        if now < self._looked + _LOOK:
-            return []
-        self._looked = now
-        jobs = []
-        for source in self._parts.records.all("dsource"):
-            running = source.state == ENABLED and source.staged and source.current.mounts
-            if not running or now < self._due.get(source.reference, 0.0):
-                continue
-            self._due[source.reference] = now + source.interval
-            with contextlib.suppress(Busy):
-                jobs.append(self.run_worker(source.reference))
-        return jobs
 
     def _staging(self, plugin: Plugin, staging: str | None, user: str | None) -> dict[str, str]:
         staged = plugin.config.plugin_type.value == "STAGED"

@@ -154,6 +154,7 @@ class LifeCycle:
         workflows: what jobs can be asked for.
         dsources, vdbs, snapshots, hooks, mounts: the API.
         nfs: the NFS server.
+        parts: what it is made of.
     """
 
     def __init__(
@@ -184,7 +185,7 @@ class LifeCycle:
             pool=pool,
             jobs=jobs,
         )
-        parts = Parts(self.rooms, jobs, registry, plugins, inventory, self.records, hooks)
+        self.parts = parts = Parts(self.rooms, jobs, registry, plugins, inventory, self.records, hooks)
         self.workflows = workflows(self.rooms)
         self.dsources = Dsources(parts)
         self.vdbs = Vdbs(parts)

@@ -21,6 +21,7 @@ from dlpx_remote.cli import (
     jobs,
     mounts,
     plugins,
+    schedules,
     scripts,
     snapshots,
     source_configs,
@@ -53,6 +54,7 @@ application.add_typer(snapshots.commands, name="snapshot")
 application.add_typer(hooks.commands, name="hook")
 application.command("run")(scripts.run_script)
 application.add_typer(jobs.commands, name="job")
+application.add_typer(schedules.commands, name="schedule")
 application.command("worker")(jobs.worker)
 application.add_typer(storage.commands, name="storage")
 application.add_typer(mounts.commands, name="nfs")

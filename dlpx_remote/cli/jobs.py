@@ -180,14 +180,11 @@ def worker(
             "--idle", min=0, metavar="SECONDS", help="End when there was nothing to do for so long."
         ),
     ] = None,
-    staging: Annotated[
-        bool,
-        typer.Option(
-            "--staging", help="Also run the staging workers of dSources; for one worker of all on a database."
-        ),
-    ] = False,
 ) -> None:
     """Run jobs that were left to workers (--detach), and those of processes that died.
+
+    They also run schedules and the staging workers of dSources, and bring up again what was active on a host
+    that was rebooted.
 
     Any number of workers may share one database; on other machines than this one that needs PostgreSQL.
     Ctrl-C or TERM finishes what runs and ends; a second one leaves it to other workers.
@@ -203,8 +200,6 @@ def worker(
     with open_engine(context) as engine:
 
         def tell(running: list[str]) -> None:
-            if staging and not stop.is_set():
-                engine.dsources.tend()
             for reference in running:
                 if reference not in known:
                     known.add(reference)
@@ -215,9 +210,24 @@ def worker(
                     say(f"{reference} {job.title}: {job.state}")
                 known.discard(reference)
 
-        with _stopped_by_signals(stop):
+        with _stopped_by_signals(stop), _clock(engine, stop if idle is None else None):
             engine.jobs.work(parallel, stop, idle=idle, on_turn=tell)
         tell([])
+
+
+@contextmanager
+def _clock(engine: Engine, stop: threading.Event | None) -> Iterator[None]:
+    """Schedules, staging workers and reboots of hosts are looked after by workers that are here to stay."""
+    if stop is None:
+        yield
+        return
+    clock = threading.Thread(target=engine.schedules.work, args=(stop, say), name="clock")
+    clock.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        clock.join()
 
 
 @contextmanager

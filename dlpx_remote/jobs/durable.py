@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dlpx_remote.jobs.base import JobError
 from dlpx_remote.redaction import redact
+from dlpx_remote.store.database import make_private
 
 if TYPE_CHECKING:
     from dbos import DBOS
@@ -183,7 +183,7 @@ def _journal_url(url: URL) -> str:
     if not _is_file(url):
         return url.render_as_string(hide_password=False)
     path = Path(str(url.database)).with_name(JOURNAL)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    make_private(path)
     engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": 60})
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")  # kept in the file; half the syncs

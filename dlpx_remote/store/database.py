@@ -7,6 +7,8 @@ between, however long the busy time-out.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -26,7 +28,7 @@ from dlpx_remote.redaction import REDACTOR, redact
 from dlpx_remote.store.models import CounterRow
 
 DATABASE = "state.db"
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration. Kept here so that opening an up-to-date state need not load the migrations."""
 
 _BUSY_TIMEOUT = 60.0  # seconds; a write takes milliseconds, so this is for a machine that is badly overloaded
@@ -139,8 +141,7 @@ class Store:
     def _check_sqlite(self) -> None:
         database = Path(str(self._place.database))
         try:
-            # made by us first, because SQLite would take the mode from the umask; its WAL files take ours
-            os.close(os.open(database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            make_private(database)
         except OSError as error:
             raise StateError(
                 f"The state {database} cannot be opened: {error.strerror}.",
@@ -211,6 +212,23 @@ class Store:
             raise _corrupt(self.place, str(error)) from error
         except SQLAlchemyError as error:
             raise StateError(f"The state {self.place} could not be {done}: {redact(str(error))}") from error
+
+
+def make_private(database: Path) -> None:
+    """Make the file of a SQLite database before SQLite does, which would take its mode from the umask.
+
+    A file that is there is never opened: closing it would end the locks that another engine of this process
+    has on it (POSIX ends a process's locks with any of its descriptors), and the next process to leave would
+    take its WAL away under it. Source: https://sqlite.org/howtocorrupt.html, section 2.2.
+
+    Raises:
+        OSError: it cannot be made, read or written.
+    """
+    if not os.access(database, os.F_OK):
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(database, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    if not os.access(database, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _prepare_directory(directory: Path) -> None:

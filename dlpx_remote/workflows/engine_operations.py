@@ -15,6 +15,7 @@ OPERATIONS: dict[str, Callable[[Rooms, Job, Request], Any]] = {
     "dsource link": linked.link,
     "dsource sync": linked.sync,
     "dsource enable": linked.enable,
+    "dsource restart": linked.restart,
     "dsource disable": linked.disable,
     "dsource delete": removal.delete_dsource,
     "dsource worker": linked.worker,

@@ -74,6 +74,16 @@ def enable(rooms: Rooms, job: Job, request: Request) -> Result:
     return {"dsource": dsource.source.reference}
 
 
+def restart(rooms: Rooms, job: Job, request: Request) -> Result:
+    """Mount a staged dSource and start its staging, as after a reboot. Request: ``source`` (reference)."""
+    with Operation(rooms, job, request["source"], request) as dsource:
+        dsource.require(ENABLED)
+        if dsource.source.staged:
+            _stage(dsource)
+            dsource.plugin("linked.start_staging")
+    return {"dsource": dsource.source.reference}
+
+
 def disable(rooms: Rooms, job: Job, request: Request) -> Result:
     """Linked Source Disable. Request: ``source`` (reference), ``hooks``, ``force``."""
     force = bool(request.get("force"))

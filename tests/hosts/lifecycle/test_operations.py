@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -139,9 +141,12 @@ class TestStaged:
         engine.jobs.result(engine.dsources.sync("staged"))
         (staging / "STAGING").unlink()
         assert engine.dsources.status("staged") == "INACTIVE"
-        (job,) = engine.dsources.tend()
-        engine.jobs.result(job)
-        assert engine.dsources.tend() == []  # not due yet
+        now = datetime.now(UTC)
+        for seconds in (0, 1):  # the second time it is not due yet
+            with ThreadPoolExecutor() as pool:
+                engine.schedules.tick(now + timedelta(seconds=seconds), pool, list[str]().append)
+        (job,) = (one for one in engine.jobs.all() if one.operation == "dsource worker")
+        engine.jobs.result(job.reference)
         assert engine.dsources.status("staged") == "ACTIVE"
         engine.jobs.result(engine.dsources.disable("staged"))
         assert str(staging) not in shared.mounts()

@@ -97,9 +97,11 @@ def test_what_an_older_version_wrote_is_kept_and_means_what_it_meant(state: Path
         for column in added_since:
             session.execute(text(f"ALTER TABLE environments DROP COLUMN {column}"))
         session.execute(text("ALTER TABLE environment_users DROP COLUMN certificate_path"))
+        for table in ("status_history", "boots", "turns", "schedules"):
+            session.execute(text(f"DROP TABLE {table}"))
         for table in ("hook_templates", "hooks", "snapshots", "sources"):
             session.execute(text(f"DROP TABLE {table}"))
-        session.execute(text("DELETE FROM counters WHERE kind IN ('dsource', 'vdb', 'snapshot')"))
+        session.execute(text("DELETE FROM counters WHERE kind IN ('dsource', 'vdb', 'snapshot', 'schedule')"))
         for table in ("job_locks", "job_events", "job_steps", "jobs", "executors"):
             session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("DELETE FROM counters WHERE kind = 'job'"))
@@ -326,3 +328,26 @@ def test_no_column_can_hold_a_secret() -> None:
         "environments.host_key",
         "environments.privilege_password_from",
     }
+
+
+def test_a_second_opening_in_a_process_takes_no_lock_from_the_first(state: Path) -> None:
+    """POSIX locks of a process end when it closes any descriptor of the file; SQLite's keep its WAL alive."""
+    first = Store(state)
+    with first.write() as session:
+        session.add(environment_row(1))
+    Store(state).close()
+    program = (
+        "import sys; from pathlib import Path; from dlpx_remote.store import Store; "
+        "from dlpx_remote.store.models import EnvironmentRow; from sqlalchemy import select\n"
+        "store = Store(Path(sys.argv[1]))\n"
+        "with store.read() as session: print(*session.scalars(select(EnvironmentRow.name)))\n"
+        "store.close()"
+    )
+    command = [sys.executable, "-c", program, str(state)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "host1\n"
+
+    with first.write() as session:
+        session.add(environment_row(2))
+
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "host1 host2\n"
+    first.close()
