@@ -24,7 +24,7 @@ from tests.hosts.lifecycle.victims import BEFORE, OPERATIONS, POINTS, Outcome
 from tests.hosts.sshd import Sshd
 
 RECOVERY = 30.0  # seconds that the next process has
-SAMPLE = 6
+SAMPLE = 4
 PATIENCE = 120.0
 
 
