@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from benchmarks.lifecycle.databases import LARGE, SMALL, database
 from benchmarks.lifecycle.overhead import empty_operation, journaled_step
 from benchmarks.records import Record, Target, judge
 
 OURS = "engine"
+COPY = "cp -a and start"
 ROUNDS = 5
 
 Round = Callable[[], dict[str, float]]
@@ -49,6 +51,22 @@ TRIALS = (
         "ms",
         lambda: {OURS: empty_operation()},
         (Target("at most", 10, kind="value"),),
+    ),
+    Trial(
+        "provision",
+        f"provision PostgreSQL of {LARGE:g} GiB until it answers",
+        "s",
+        lambda: {OURS: database(LARGE).provision(), COPY: database(LARGE).copy()},
+        (Target("at most", 0.1, COPY),),
+        rounds=3,
+    ),
+    Trial(
+        "provision-sizes",
+        f"provision {LARGE:g} GiB beside {SMALL:g} GiB",
+        "s",
+        lambda: {OURS: database(LARGE).provision(), f"{SMALL:g} GiB": database(SMALL).provision()},
+        (Target("at most", 1.2, f"{SMALL:g} GiB"),),
+        rounds=3,
     ),
     Trial(
         "step",

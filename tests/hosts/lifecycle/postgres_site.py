@@ -48,10 +48,17 @@ class PostgresSite:
         user: environment user, and owner of every server.
         port: of the source.
         password: of the role ``clerk``.
+
+    Args:
+        root: an empty directory.
+        pool_size: bytes of a Btrfs file system for the pool; None for a directory with copies.
+        wal_segment: MiB of a file of WAL; small ones keep small clusters small.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, pool_size: int | None = None, wal_segment: int = 1) -> None:
         self.root = root
+        self._pool_size = pool_size
+        self._wal_segment = wal_segment
         self.root.chmod(0o711)
         self.user = "postgres" if os.geteuid() == 0 else getpass.getuser()
         self.programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -70,7 +77,7 @@ class PostgresSite:
             stack.enter_context(self.server)
             self.targets = self._own(self.root / "targets")
             stack.enter_context(self._source())
-            self._prepare()
+            self._prepare(stack)
             self._stack = stack.pop_all()
         return self
 
@@ -157,9 +164,14 @@ class PostgresSite:
         listed = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True, check=True)
         return [line for line in listed.stdout.splitlines() if "/bin/postgres " in line]
 
-    def _prepare(self) -> None:
+    def _prepare(self, stack: ExitStack) -> None:
         store = Store(self.state)
-        initialise(PoolChoice(self.root / "pool", "copy"), Settings(store), Ledger(store))
+        pool = self.root / "pool"
+        choice = PoolChoice(pool, "copy")
+        if self._pool_size:
+            choice = PoolChoice(pool, image=self.root / "pool.img", size=self._pool_size)
+            stack.callback(subprocess.run, ["umount", str(pool)], check=True)
+        initialise(choice, Settings(store), Ledger(store))
         store.close()
         host = self._own(self.root / "host")
         with self.open() as engine:
@@ -199,9 +211,11 @@ class PostgresSite:
     @contextmanager
     def _source(self) -> Iterator[None]:
         data = self._own(self.root / "source") / "data"
-        self._run("initdb", "-D", data, "-U", "postgres", "--auth=trust", "--wal-segsize=1", "-N")
+        self.run(
+            "initdb", "-D", data, "-U", "postgres", "--auth=trust", f"--wal-segsize={self._wal_segment}", "-N"
+        )
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data.parent}"
-        self._run("pg_ctl", "start", "-w", "-D", data, "-l", data.parent / "log", "-o", options)
+        self.run("pg_ctl", "start", "-w", "-D", data, "-l", data.parent / "log", "-o", options)
         try:
             with psycopg.connect(
                 host="127.0.0.1", port=self.port, user="postgres", autocommit=True
@@ -216,9 +230,10 @@ class PostgresSite:
                     connection.execute(statement)
             yield
         finally:
-            self._run("pg_ctl", "stop", "-m", "immediate", "-D", data)
+            self.run("pg_ctl", "stop", "-m", "immediate", "-D", data)
 
-    def _run(self, program: str, *arguments: object) -> None:
+    def run(self, program: str, *arguments: object) -> None:
+        """One of PostgreSQL's programs, as the owner of the servers."""
         account = pwd.getpwnam(self.user)
         own = os.geteuid() == account.pw_uid
         subprocess.run(
