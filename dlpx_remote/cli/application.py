@@ -20,6 +20,7 @@ from dlpx_remote.cli import (
     hooks,
     jobs,
     mounts,
+    overview,
     plugins,
     schedules,
     scripts,
@@ -63,6 +64,8 @@ application.command("unmount")(mounts.unmount)
 application.command("doctor")(storage.doctor)
 application.command("backup")(backups.backup)
 application.command("restore")(backups.restore)
+application.command("status")(overview.status)
+application.command("lineage")(overview.lineage)
 application.command("demo")(demo.demo)
 
 
