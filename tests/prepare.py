@@ -38,6 +38,10 @@ PACKAGES = {
     "nfs-ls": "libnfs-utils",
     "setfacl": "acl",
     "setfattr": "attr",
+    "ps": "procps",
+    "pgrep": "procps",
+    "openssl": "openssl",
+    "perl": "perl",
 }
 """Debian package by program (or plug-in of one) that a test runs on this machine."""
 
