@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import sys
@@ -133,6 +134,10 @@ def before_the_command(
     context.with_resource(figures(chosen))
 
 
+_parser = functools.cache(typer.main.get_command)
+# Typer would make it anew for each command line, which costs a process of many more than most commands do.
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """One command line, whatever happens, to an exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -141,7 +146,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     stdout, stderr = sys.stdout, sys.stderr
     try:
         try:
-            application(words, prog_name=PROGRAM, obj=chosen)
+            _parser(application)(words, prog_name=PROGRAM, obj=chosen)
         except RemoteError as error:
             return report_error(error, chosen.verbose)
         except BrokenPipeError:

@@ -113,13 +113,14 @@ def make_btrfs(where: Path, uuid: str) -> None:
     )
 
 
-def mount(source: Path, point: Path, uuid: str) -> None:
+def mount(source: Path, point: Path, uuid: str, *, is_file: bool) -> None:
     """Mount the Btrfs file system on a device or file; one that is mounted already stays.
 
     Args:
         source: the device or file.
         point: where to; made if it is missing.
         uuid: of the file system. A device that goes by another name now is found by it.
+        is_file: see :func:`find`.
 
     Raises:
         BackendUnavailable: the device or file is gone, or something else is on it.
@@ -134,7 +135,7 @@ def mount(source: Path, point: Path, uuid: str) -> None:
                 f"Nothing can be mounted at {point}: there are files in it, which would be hidden.",
                 "Move them away, or name another directory.",
             )
-    found = find(source, uuid)
+    found = find(source, uuid, is_file=is_file)
     if found is None:
         there = source.exists()
         raise BackendUnavailable(
@@ -147,15 +148,18 @@ def mount(source: Path, point: Path, uuid: str) -> None:
     run(("mount", "-t", "btrfs", "-o", options, str(found), str(point)), what)
 
 
-def find(source: Path, uuid: str) -> Path | None:
+def find(source: Path, uuid: str, *, is_file: bool) -> Path | None:
     """Where the file system is: in its usual place, or on a device that goes by another name now.
 
     Args:
         source: the usual place, a device or file.
         uuid: of the file system.
+        is_file: the place is, or was, a file, which is looked for nowhere else.
     """
     if source.exists() and file_system_on(source).get("UUID") == uuid:
         return source
+    if is_file:
+        return None  # what blkid would find is a loop device that has not let go of what the file was
     words = run(("blkid", "--uuid", uuid), "The devices could not be looked at", allowed=(_NOTHING_FOUND,))
     return Path(words.strip()) if words.strip() else None
 

@@ -140,7 +140,7 @@ def open_pool(settings: Settings, ledger: Ledger) -> Pool:
     place = Place(known.path, known.identifier)
     source = known.device or known.image
     if source is not None and known.file_system is not None and place.identifier() is None:
-        devices.mount(source, known.path, known.file_system)
+        devices.mount(source, known.path, known.file_system, is_file=known.device is None)
     place.check()
     return Pool(backend_for(known.kind, place), ledger)
 
@@ -256,12 +256,13 @@ def _put_in_place(wanted: PoolSettings, overwrite: bool, in_use: bool) -> None:
         with failures(f"The directory {wanted.path} could not be made", wanted.path):
             wanted.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return
-    if not in_use and devices.find(source, wanted.file_system) is None:
+    is_file = wanted.device is None
+    if not in_use and devices.find(source, wanted.file_system, is_file=is_file) is None:
         if wanted.image is not None and wanted.size is not None:
             devices.make_image(wanted.image, wanted.size)
         _check_blank(source, overwrite)
         devices.make_btrfs(source, wanted.file_system)
-    devices.mount(source, wanted.path, wanted.file_system)
+    devices.mount(source, wanted.path, wanted.file_system, is_file=is_file)
 
 
 def _is_in_place(wanted: PoolSettings) -> bool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,9 +101,9 @@ def test_a_preparation_that_was_cut_off_is_finished_by_the_next(
     owner: object = Place if step == "prepare" else devices
     real: Callable[..., object] = getattr(owner, step)
 
-    def die(*arguments: object) -> None:
+    def die(*arguments: Any, **options: Any) -> None:
         if when == "after":
-            real(*arguments)
+            real(*arguments, **options)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -139,6 +140,32 @@ def test_a_file_with_another_content_is_never_made_anew(engine: Engine) -> None:
         with pytest.raises(BackendUnavailable, match="does not hold its file system"):
             again()
     assert devices.file_system_on(image) == {}
+
+
+@pytest.mark.parametrize("now", ["gone", "another content"])
+def test_a_file_is_not_looked_for_on_the_loop_device_that_has_not_let_go_of_it(
+    engine: Engine, now: str
+) -> None:
+    engine.initialise()
+    image = engine.directory / "pool.img"
+    # As a process in a mount namespace of its own would keep the device after the unmounting.
+    keeper = subprocess.Popen(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; read -r _"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with keeper:
+        assert keeper.stdout is not None
+        keeper.stdout.readline()
+        run("umount", str(engine.path))
+        if now == "gone":
+            image.unlink()
+        else:
+            image.rename(engine.directory / "elsewhere")
+            image.write_bytes(b"\0" * 4096)
+            os.truncate(image, SIZE)
+        with pytest.raises(BackendUnavailable, match=r"is missing|does not hold its file system"):
+            engine.pool()
 
 
 def test_files_in_the_mount_point_are_not_hidden(engine: Engine) -> None:
