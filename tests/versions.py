@@ -38,6 +38,8 @@ _IN_WHEEL = (
     "dlpx_remote/_share/containers/nfs-vm/build.py",
     "dlpx_remote/_share/containers/nfs-vm/files/start",
 )
+_OPTIONS = ("-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup")
+"""Of each pytest: much of the unit tests is waiting for processes, so that each Python takes two."""
 _NOT_COPIED = {"dlpx_remote", "sdk", "dist", "build"}
 """Of the checkout's first level: the two packages, since the wheel must be what is imported, and products."""
 
@@ -128,7 +130,7 @@ def _run_unit_tests(version: str, binaries: Path, directory: Path) -> str | None
     if specification.is_dir():
         (directory / "shared").symlink_to(specification)
     done = subprocess.run(
-        [str(binaries / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit"],
+        [str(binaries / "python"), "-m", "pytest", *_OPTIONS, "tests/unit"],
         cwd=copy,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
