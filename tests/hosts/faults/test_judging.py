@@ -145,7 +145,7 @@ def test_a_journal_of_other_code_is_put_aside(tmp_path: Path, monkeypatch: pytes
     journal = Journal(tmp_path / "journal")
     journal.begin(LENGTHS)
     journal.add([Outcome(POINT)])
-    monkeypatch.setattr(journals, "code_under_test", lambda: "changed")
+    monkeypatch.setattr(journals, "code_under_test", lambda of: "changed")
     again = Journal(tmp_path / "journal")
     assert (again.lengths, again.done) == (None, {})
     again.begin(LENGTHS)
