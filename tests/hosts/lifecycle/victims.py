@@ -88,6 +88,7 @@ OPERATIONS: dict[str, tuple[str, Ask]] = {
     "staged sync again": ("staged", lambda engine, _site: engine.dsources.sync("orders")),
     "staged disable": ("staged", lambda engine, _site: engine.dsources.disable("orders")),
     "staged enable": ("staged, disabled", lambda engine, _site: engine.dsources.enable("orders")),
+    "staged restart": ("staged", lambda engine, _site: engine.dsources.restart("orders")),
     "staged delete": ("staged", lambda engine, _site: engine.dsources.delete("orders")),
     "vdb provision": ("synced", _provision),
     "vdb provision, failing": (
