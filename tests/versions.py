@@ -1,9 +1,10 @@
 """The wheel, installed outside the checkout, under every supported Python; tox's ``versions`` runs it.
 
 Builds the wheel, looks into it, and for each version installs it with the test extras into an environment of
-its own, tries the command, and runs the unit tests from a copy that has neither package beside it. Those of
-the Python that runs this are left to tox's ``tests``, which runs all tests with it. A Python that is missing
-fails by name, unless it is left out on purpose: ``tox -e versions -- --without 3.13``.
+its own, tries the command, and runs the unit tests from a copy that has neither package beside it, without
+those of the tests' own tools and the samples of long campaigns. The running Python's are left to tox's
+``tests``, which runs all tests with it. A Python that is missing fails by name, unless it is left out on
+purpose: ``tox -e versions -- --without 3.13``.
 """
 
 from __future__ import annotations
@@ -38,8 +39,17 @@ _IN_WHEEL = (
     "dlpx_remote/_share/containers/nfs-vm/build.py",
     "dlpx_remote/_share/containers/nfs-vm/files/start",
 )
-_OPTIONS = ("-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup")
-"""Of each pytest: much of the unit tests is waiting for processes, so that each Python takes two."""
+_OPTIONS = ("-q", "-p", "no:cacheprovider", "-n", "3", "--dist", "loadgroup")
+"""Of each pytest: much of the unit tests is waiting for processes, so that each Python takes three."""
+_RUNNING_ONLY = (
+    "tests/unit/benchmarks",
+    "tests/unit/containers",
+    "tests/unit/secret_scan",
+    "tests/unit/jobs/test_kills.py",
+    "tests/unit/life/test_bad_results.py",
+)
+"""Left to the running Python's ``tests``: the tests' own tools, and samples of long campaigns."""
+_IGNORED = tuple(f"--ignore={place}" for place in _RUNNING_ONLY)
 _NOT_COPIED = {"dlpx_remote", "sdk", "dist", "build"}
 """Of the checkout's first level: the two packages, since the wheel must be what is imported, and products."""
 
@@ -130,7 +140,7 @@ def _run_unit_tests(version: str, binaries: Path, directory: Path) -> str | None
     if specification.is_dir():
         (directory / "shared").symlink_to(specification)
     done = subprocess.run(
-        [str(binaries / "python"), "-m", "pytest", *_OPTIONS, "tests/unit"],
+        [str(binaries / "python"), "-m", "pytest", *_OPTIONS, *_IGNORED, "tests/unit"],
         cwd=copy,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,16 +134,24 @@ def _workflow() -> Any:
     return _registered
 
 
+_SUBSECONDS = (3, 42, 0)
+
+
 class _JournalConnection(sqlite3.Connection):
     """Does not wait for the disk at every commit.
 
     A power cut may take the last commits away. Nothing is run twice for that: that a step had begun, and how
     the one before it ended, is in the state's own database, which does wait.
+
+    On Python 3.12 and later DBOS asks SQLite for fractions of a second (``unixepoch('subsec')``), which is
+    NULL before SQLite 3.42, so that no row could be written. There it gets the time of day from here.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.execute("PRAGMA synchronous = NORMAL")
+        if sqlite3.sqlite_version_info < _SUBSECONDS:
+            self.create_function("unixepoch", -1, lambda *_: time.time())
 
 
 def _is_file(url: URL) -> bool:
