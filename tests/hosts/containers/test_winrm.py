@@ -14,6 +14,7 @@ from winrm.protocol import Protocol
 
 from containers.winrm import build
 from containers.winrm.responder import Reply
+from dlpx_remote.transports.base import Deadlines
 from dlpx_remote.transports.winrm import WinrmTarget, connect
 from dlpx_remote.transports.winrm.bootstrap import frame, read_frame
 from tests.hosts.containers.frame import decode
@@ -117,7 +118,8 @@ def test_our_transport_runs_scripts_in_a_container(
         password=lambda: framed.password,
         ca_file=framed.authority if scheme == "https" else None,
     )
-    with connect(target) as connection:
+    patient = Deadlines(connect=90)  # the machine may be building an image meanwhile
+    with connect(target, deadlines=patient) as connection:
         result = connection.run("Get-Disk", interpreter="powershell", variables={"A": "b"})
     assert (result.stdout, result.stderr, result.exit_code) == (b"\xc3\x84:\r\n", b"no", 5)
     counts = framed.host.counts

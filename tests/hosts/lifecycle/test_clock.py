@@ -21,7 +21,7 @@ from dlpx_remote.store.models import EnvironmentRow
 from dlpx_remote.workflows.reboots import Boot, BootRecords
 from tests.hosts.lifecycle.site import Site
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 EVERY_MINUTE = "* * * * *"
 
 
