@@ -32,6 +32,7 @@ from dlpx_remote.workflows.scheduling import (
     StatusCheck,
     superfluous,
 )
+from dlpx_remote.workflows.source_records import READY
 from dlpx_remote.workflows.sources import ENABLED, Source
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ _LATER = Asked(detach=True, wait=True)
 TICK = 5.0
 """Seconds between two looks at the clock."""
 _PARALLEL = 8
-_READY = "ready"
 
 Say = Callable[[str], None]
 
@@ -214,7 +214,7 @@ class Schedules:
 
     def _tidy(self, schedule: Schedule) -> list[str]:
         records = self._parts.records
-        snapshots = [one for one in records.snapshots(schedule.source_reference) if one.state == _READY]
+        snapshots = [one for one in records.snapshots(schedule.source_reference) if one.state == READY]
         needed = {one.reference for one in snapshots if dependants_of_snapshot(records, one.reference)}
         going = superfluous(snapshots, needed, schedule.retention or Retention(), datetime.now(UTC))
         return [self._snapshots.delete(one.reference, asked=_LATER) for one in going]

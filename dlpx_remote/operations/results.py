@@ -15,7 +15,7 @@ from dlpx_remote.plugins.plugin import Plugin
 from dlpx_remote.plugins.worker import WrongResult
 
 _SHOWN = 10
-_ARGUMENT_DEFINITIONS = {
+ARGUMENT_DEFINITIONS = {
     ArgumentKind.REPOSITORY: ("repositoryDefinition", None),
     ArgumentKind.SOURCE_CONFIG: ("sourceConfigDefinition", None),
     ArgumentKind.SNAPSHOT: ("snapshotDefinition", None),
@@ -24,12 +24,14 @@ _ARGUMENT_DEFINITIONS = {
     ArgumentKind.STAGED_SOURCE: ("linkedSourceDefinition", "parameters"),
     ArgumentKind.VIRTUAL_SOURCE: ("virtualSourceDefinition", "parameters"),
 }
-_RESULT_DEFINITIONS = {
+"""The definition that an argument must fit, and the part of it that must; None is all of it."""
+RESULT_DEFINITIONS = {
     ResultKind.REPOSITORIES: "repositoryDefinition",
     ResultKind.SOURCE_CONFIGS: "sourceConfigDefinition",
     ResultKind.SNAPSHOT: "snapshotDefinition",
     ResultKind.SOURCE_CONFIG: "sourceConfigDefinition",
 }
+"""The definition that a result, or each item of it, must fit."""
 MIGRATED_DEFINITIONS = {
     "repository": "repositoryDefinition",
     "source_config": "sourceConfigDefinition",
@@ -54,7 +56,7 @@ def check_arguments(plugin: Plugin, operation: Operation, arguments: Mapping[str
             f"given were {', '.join(sorted(arguments)) or 'none'}."
         )
     for argument in operation.arguments:
-        definition, part = _ARGUMENT_DEFINITIONS.get(argument.kind, (None, None))
+        definition, part = ARGUMENT_DEFINITIONS.get(argument.kind, (None, None))
         value = arguments.get(argument.name)
         if definition is None or value is None:
             continue
@@ -69,7 +71,7 @@ def check_arguments(plugin: Plugin, operation: Operation, arguments: Mapping[str
 
 def check_result(plugin: Plugin, operation: Operation, result: Any) -> None:
     """Raise WrongResult unless ``result`` is what ``operation`` may return."""
-    definition = _RESULT_DEFINITIONS.get(operation.result)
+    definition = RESULT_DEFINITIONS.get(operation.result)
     if definition is not None:
         several = isinstance(result, list)
         for number, item in enumerate(result if several else [result], 1):

@@ -118,7 +118,10 @@ def read_archive(file: Path) -> Archive:
     Raises:
         ArchiveUnusable: it is no archive of a state, or a damaged one.
     """
-    manifest, contents = _read(file)
+    return _described(file, *_read(file))
+
+
+def _described(file: Path, manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> Archive:
     rows = {
         PurePosixPath(name).stem: content.count(b"\n")
         for name, content in contents.items()
@@ -163,7 +166,7 @@ def restore_archive(file: Path, directory: Path, url: str | None = None) -> Arch
         raise
     store.close()
     Store(directory, url).close()  # brings it to the present version
-    return read_archive(file)
+    return _described(file, manifest, contents)
 
 
 def _refuse_unfinished_jobs(session: Session) -> None:

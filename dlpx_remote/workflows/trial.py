@@ -19,6 +19,7 @@ from dlpx_remote.environments.secrets import Secrets
 from dlpx_remote.errors import InvalidRequest, RemoteError
 from dlpx_remote.operations.dispatcher import Dispatcher
 from dlpx_remote.operations.library import LibraryCalls
+from dlpx_remote.operations.results import ARGUMENT_DEFINITIONS, RESULT_DEFINITIONS
 from dlpx_remote.plugins.plugin import Plugin, load_plugin
 from dlpx_remote.plugins.problems import did_you_mean
 from dlpx_remote.plugins.worker import Workers
@@ -319,38 +320,22 @@ class _Trial:
         shown = dict(arguments)
         for argument in self._operation.arguments:
             value = shown.get(argument.name)
-            if value is None:
+            definition, part = ARGUMENT_DEFINITIONS.get(argument.kind, (None, None))
+            if value is None or definition is None:
                 continue
-            if argument.kind in _SOURCES:
-                definition = (
-                    "virtualSourceDefinition"
-                    if argument.kind is ArgumentKind.VIRTUAL_SOURCE
-                    else "linkedSourceDefinition"
-                )
-                parameters = self._plugin.schema.masked(definition, value["parameters"])
-                shown[argument.name] = {**value, "parameters": parameters}
-            elif (definition := _DEFINITIONS.get(argument.kind, "")) in self._plugin.schema.definitions:
+            if part is None:
                 shown[argument.name] = self._plugin.schema.masked(definition, value)
+            else:
+                shown[argument.name] = {**value, part: self._plugin.schema.masked(definition, value[part])}
         return shown
 
     def _masked_result(self, result: Any) -> Any:
-        definition = _DEFINITIONS.get(self._operation.result.value.removeprefix("list of "), "")
-        if not definition:
+        definition = RESULT_DEFINITIONS.get(self._operation.result)
+        if definition is None or result is None:
             return result
         if isinstance(result, list):
             return [self._plugin.schema.masked(definition, one) for one in result]
-        return result if result is None else self._plugin.schema.masked(definition, result)
-
-
-_DEFINITIONS: dict[ArgumentKind | str, str] = {
-    ArgumentKind.REPOSITORY: "repositoryDefinition",
-    ArgumentKind.SOURCE_CONFIG: "sourceConfigDefinition",
-    ArgumentKind.SNAPSHOT: "snapshotDefinition",
-    ArgumentKind.SNAPSHOT_PARAMETERS: "snapshotParametersDefinition",
-    "RepositoryDefinition": "repositoryDefinition",
-    "SourceConfigDefinition": "sourceConfigDefinition",
-    "SnapshotDefinition": "snapshotDefinition",
-}
+        return self._plugin.schema.masked(definition, result)
 
 
 class _Watched(LibraryCalls):
