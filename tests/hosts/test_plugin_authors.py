@@ -73,6 +73,20 @@ def test_a_failure_keeps_its_calls_its_log_and_its_secrets(plugin: Path) -> None
     assert SECRET not in repr(tried)
 
 
+def test_what_the_schema_marks_as_secret_is_not_shown_among_the_arguments(plugin: Path) -> None:
+    schema = json.loads((plugin / "schema.json").read_text())
+    secret = {"type": "string", "format": "password"}
+    schema["virtualSourceDefinition"]["properties"]["password"] = secret
+    (plugin / "schema.json").write_text(json.dumps(schema))
+    source = {"parameters": {"mountPath": "/a", "password": SECRET}}
+
+    tried = attempt(plugin, "virtual.mount_specification", virtual_source=source)
+
+    assert tried.failure is None
+    assert tried.arguments["virtual_source"]["parameters"]["mountPath"] == "/a"
+    assert SECRET not in repr(tried)
+
+
 def test_an_operation_that_the_plugin_leaves_out_is_said_to_be(plugin: Path) -> None:
     tried = attempt(
         plugin,
