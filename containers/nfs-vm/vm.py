@@ -274,7 +274,9 @@ class _Machine:
         self.ports: dict[int, int] = {}
         command = [
             # The kernel ends it when the thread that started it ends, which is _keep: with this process.
-            *("setpriv", "--pdeathsig", "KILL", "--", *command),
+            # A process that ended before it could ask for that is told by the parent's number.
+            *("setpriv", "--pdeathsig", "KILL", "--"),
+            *("sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid()), *command),
             *("-chardev", f"socket,id=control,fd={control.fileno()}", "-mon", "chardev=control,mode=control"),
             *("-chardev", f"socket,id=owner,fd={owner.fileno()}"),
         ]
