@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,8 +43,16 @@ PACKAGES = {
     "pgrep": "procps",
     "openssl": "openssl",
     "perl": "perl",
+    "krb5kdc": "krb5-kdc",
+    "kadmin.local": "krb5-admin-server",
+    "kinit": "krb5-user",
+    # What the Kerberos of pywinrm is built with:
+    "gcc": "gcc",
+    "krb5-config": "libkrb5-dev",
+    "stdio.h": "libc6-dev",
+    "Python.h": "python3-dev",
 }
-"""Debian package by program (or plug-in of one) that a test runs on this machine."""
+"""Debian package by program (or plug-in of one, or C header) that a test runs or needs on this machine."""
 
 OWN_ENGINE = {"dockerd": "docker.io", "ip": "iproute2"}
 """What is needed besides where no Docker engine answers, or none that has or can pull an image."""
@@ -51,6 +60,7 @@ OWN_ENGINE = {"dockerd": "docker.io", "ip": "iproute2"}
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 _POSTGRESQL = Path("/usr/lib/postgresql")  # one directory a version, none on the PATH
 _PLUGINS = Path("/usr/lib")  # of programs, in <machine type>/<program>
+_HEADERS = (Path("/usr/include"), Path(sysconfig.get_paths()["include"]))
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -76,6 +86,8 @@ def main() -> int:
 def _found(program: str) -> bool:
     if program.endswith(".so"):
         return any(_PLUGINS.glob(f"*/*/{program}"))
+    if program.endswith(".h"):
+        return any((folder / program).exists() for folder in _HEADERS)
     places = [os.environ.get("PATH", ""), _SYSTEM_PATH, *map(str, _POSTGRESQL.glob("*/bin"))]
     return shutil.which(program, path=":".join(places)) is not None
 

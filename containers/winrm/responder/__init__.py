@@ -32,6 +32,8 @@ certificate of an authority that the client does not know are the bad ones; ``au
 ``client_authority=authority.certificate`` lets a client in by its certificate. A :class:`Stranger` is a port
 where something else answers.
 
+**Kerberos**: ``Settings(keytab=...)`` takes tickets of the realm of ``KRB5_CONFIG``, which has to be there.
+
 **Counts and conversations**: ``host.counts`` (:class:`Counts`), ``host.exchanges`` (:class:`Exchange`: the
 plain envelopes of both directions, also where they were encrypted).
 
@@ -49,6 +51,7 @@ from .remote import ControlError, RemoteHost
 from .server import Settings
 from .shells import Quotas
 from .strangers import Stranger
+from .tickets import NoTickets
 from .tls import Authority, Identity
 from .troubles import KINDS, Trouble
 
@@ -65,6 +68,7 @@ __all__ = [
     "Identity",
     "Invocation",
     "Live",
+    "NoTickets",
     "Payload",
     "Process",
     "Quotas",

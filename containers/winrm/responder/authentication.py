@@ -1,4 +1,4 @@
-"""Who sends a request: Basic, NTLM (also inside SPNEGO), or a client certificate.
+"""Who sends a request: Basic, NTLM (also inside SPNEGO), a Kerberos ticket, or a client certificate.
 
 NTLM is ``pyspnego``'s acceptor; nothing of it is written here. Like http.sys, the host authenticates a
 connection by Negotiate once, and every request by Basic. Knows nothing of SOAP.
@@ -17,6 +17,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .encryption import Sealer
+from .tickets import Ticket, TicketRefused, is_ticket
 
 if TYPE_CHECKING:
     from spnego import ContextProxy
@@ -123,22 +126,29 @@ class Negotiation:
         accounts: users of the host.
         schemes: that the host offers.
         bindings: channel bindings that clients have to present (HTTPS with strict hardening); None for none.
+        keytab: with the key to which Kerberos tickets are issued; None takes none.
     """
 
     def __init__(
-        self, accounts: Accounts, schemes: tuple[str, ...], bindings: GssChannelBindings | None = None
+        self,
+        accounts: Accounts,
+        schemes: tuple[str, ...],
+        bindings: GssChannelBindings | None = None,
+        keytab: Path | None = None,
     ) -> None:
         self._accounts = accounts
         self._schemes = {scheme.lower() for scheme in schemes}
         self._bindings = bindings
+        self._keytab = keytab
         self._context: ContextProxy | None = None
+        self._ticket: Ticket | None = None
         self._user: str | None = None
         self._scheme = ""
 
     @property
-    def context(self) -> ContextProxy | None:
+    def context(self) -> Sealer | None:
         """The security context, once it stands."""
-        return self._context if self._user else None
+        return (self._ticket or self._context) if self._user else None
 
     def attempt(self, authorization: str, certificate_user: str | None) -> Verdict:
         """Judge a request.
@@ -178,7 +188,9 @@ class Negotiation:
             return Verdict()
         if self._context is None or self._user is not None:
             self._user = None
-            self._context = None
+            self._context = self._ticket = None
+        if self._keytab is not None and is_ticket(token):
+            return self._take_ticket(scheme, token, self._keytab)
         try:
             with self._accounts.as_library_reads_them():
                 if self._context is None:
@@ -200,3 +212,14 @@ class Negotiation:
         self._user = self._accounts.named(self._context.client_principal or "")
         self._scheme = scheme.capitalize() if scheme.lower() == "negotiate" else "NTLM"
         return Verdict(self._user, self._scheme, f"{scheme} {text}" if text else "")
+
+    def _take_ticket(self, scheme: str, token: bytes, keytab: Path) -> Verdict:
+        try:
+            ticket = Ticket(keytab, token)
+        except TicketRefused:
+            return Verdict()
+        self._user = self._accounts.named(ticket.principal)
+        if self._user is None:
+            return Verdict()
+        self._ticket, self._scheme = ticket, "Kerberos"
+        return Verdict(self._user, self._scheme, f"{scheme} {ticket.answer}")

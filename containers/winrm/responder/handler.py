@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 from . import encryption, faults, soap
@@ -55,7 +56,13 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.tls is not None:
             self.request = self.server.shake_hands(self.request, self.server.tls)
         super().setup()
-        self._negotiation = Negotiation(self.server.accounts, self._schemes(), bindings=self.server.bindings)
+        keytab = self.server.settings.keytab
+        self._negotiation = Negotiation(
+            self.server.accounts,
+            self._schemes(),
+            bindings=self.server.bindings,
+            keytab=Path(keytab) if keytab else None,
+        )
 
     def finish(self) -> None:
         """End TLS politely, where it can still be done."""
@@ -96,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         talk = _Talk(headers, body)
         talk.trouble = self.server.troubles.take("HTTP")
-        if talk.trouble is not None:
+        if talk.trouble is not None and talk.trouble.kind in BEFORE:
             self._refuse(talk, talk.trouble)
         elif self.path.split("?")[0].rstrip("/").lower() != PATH:
             self._reply(talk, HTTPStatus.NOT_FOUND, b"", "")
@@ -209,7 +216,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             request = soap.parse(talk.plain)
             talk.action = request.action
-            trouble = talk.trouble = self.server.troubles.take(request.action)
+            trouble = talk.trouble = self.server.troubles.take(request.action) or talk.trouble
             if trouble is not None and trouble.kind in BEFORE and trouble.kind != "fault":
                 self._refuse(talk, trouble)
                 return
@@ -232,7 +239,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, talk: _Talk, status: int, envelope: bytes) -> None:
         trouble = talk.trouble
         kind = trouble.kind if trouble else ""
-        if trouble is None or kind in {"fault", "wrong-message-id", "no-message-id"}:
+        if trouble is None or kind in {"fault", "wrong-message-id", "no-message-id", "unproven"}:
             self._reply(talk, status, envelope, SOAP_TYPE)
         elif kind == "empty":
             self._reply(talk, HTTPStatus.OK, b"", SOAP_TYPE)
@@ -312,7 +319,8 @@ class Handler(BaseHTTPRequestHandler):
         extra: list[tuple[str, str]] | None = None,
         seal: str = "",
     ) -> None:
-        if not extra and talk.verdict.token:
+        unproven = talk.trouble is not None and talk.trouble.kind == "unproven"
+        if not extra and talk.verdict.token and not unproven:
             extra = [("WWW-Authenticate", talk.verdict.token)]
         self._note(talk, int(status), body)
         self.wfile.write(self._compose(talk, status, body, content_type, extra=extra, seal=seal))

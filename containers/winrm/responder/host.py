@@ -6,8 +6,10 @@ import hashlib
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import tickets
 from .authentication import Accounts
 from .handler import PATH, Handler
 from .programs import Answer, Decoder, Rule, Rules, plain_payload
@@ -39,6 +41,9 @@ class WinRMHost:
         machine: its name in faults.
         version: of Windows, for Identify.
         real_powershell: run PowerShell commands that no rule answers with ``pwsh``, where it is on PATH.
+
+    Raises:
+        NoTickets: the settings name a keytab, and it or the library for it is missing.
     """
 
     def __init__(
@@ -59,6 +64,9 @@ class WinRMHost:
         version: str = "10.0.20348",
         real_powershell: bool = True,
     ) -> None:
+        self._settings = settings or Settings()
+        if self._settings.keytab:
+            tickets.check(Path(self._settings.keytab))
         self.accounts = Accounts(users, machine)
         self.troubles = Troubles()
         self.rules = Rules(rules, decoder)
@@ -66,7 +74,6 @@ class WinRMHost:
             self.rules, quotas, machine=machine, version=version, real_powershell=real_powershell
         )
         self.address = address
-        self._settings = settings or Settings()
         self._traffic = Traffic(exchanges=deque(maxlen=self._settings.records))
         self._tls = tls
         self._servers = [self._listen(port, tls, client_authority)]

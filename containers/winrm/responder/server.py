@@ -34,7 +34,9 @@ class Settings:
         clock_skew: seconds that the host's clock is ahead, as in its ``Date`` headers.
         records: number of exchanges that are remembered; 0 for none.
         strict_bindings: over HTTPS, Negotiate clients have to present the channel bindings of its certificate
-            (``CbtHardeningLevel=Strict``); else those are not looked at.
+            (``CbtHardeningLevel=Strict``); else those are not looked at. Of NTLM only.
+        keytab: file with the key of the service ``HTTP`` at this host's name: Negotiate takes Kerberos
+            tickets too. The realm is what ``KRB5_CONFIG`` of this process says. Empty for none.
     """
 
     schemes: tuple[str, ...] = ("Negotiate", "Basic")
@@ -42,6 +44,7 @@ class Settings:
     clock_skew: float = 0.0
     records: int = 1000
     strict_bindings: bool = False
+    keytab: str = ""
 
 
 @dataclass

@@ -30,6 +30,7 @@ KINDS = {
     "trickle": "carried out; the reply comes in 20 pieces over `seconds`",
     "bad-seal": "carried out; an encrypted reply whose signature does not fit",
     "unsealed": "carried out; a plain reply to an encrypted request",
+    "unproven": "carried out; a login by Kerberos whose host does not prove itself",
 }
 """Every kind, and what happens."""
 
@@ -45,7 +46,7 @@ class Trouble:
         kind: one of ``KINDS``.
         action: of the requests that are hit: ``Create``, ``Command``, ``Send``, ``Receive``, ``Signal``,
             ``Delete``, ``Identify``; ``*`` for any of them; ``HTTP`` for any HTTP request, before its sender
-            is known (for the kinds that carry nothing out).
+            is known (for the kinds that carry nothing out, and ``unproven``).
         after: that many of those requests pass first.
         times: that many are hit; 0 for all from there on.
         fault: name of a fault (``faults.BY_NAME``), or a number: a fault with that code.
@@ -67,7 +68,7 @@ class Trouble:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"There is no trouble of the kind {self.kind!r}. There are: {', '.join(KINDS)}.")
-        if self.action == "HTTP" and (self.kind not in BEFORE or self.kind == "fault"):
+        if self.action == "HTTP" and self.kind not in BEFORE - {"fault"} | {"unproven"}:
             raise ValueError(f"{self.kind!r} needs a request that has been read; name its action, or '*'.")
 
 

@@ -21,6 +21,7 @@ from dlpx_remote.transports.base import (
     AuthenticationFailed,
     CommandResult,
     ConnectFailed,
+    CredentialUnusable,
     HostKeyError,
     OutputCallback,
     OutputLost,
@@ -272,7 +273,7 @@ class Command:
         if (
             self._patience.expired
             or self._closing.is_set()
-            or isinstance(error, AuthenticationFailed | HostKeyError)
+            or isinstance(error, AuthenticationFailed | CredentialUnusable | HostKeyError)
             # Where it says itself that a script is over, that may be what was lost.
             or (self._resident and (self._output_lost or self._in_doubt))
         ):

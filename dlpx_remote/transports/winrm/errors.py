@@ -15,6 +15,7 @@ from dlpx_remote.transports.base import (
     ConnectFailed,
     ConnectionRefused,
     ConnectTimeout,
+    CredentialUnusable,
     HandshakeFailed,
     HostKeyError,
     HostKeyUnknown,
@@ -162,6 +163,10 @@ def login_refused(target: WinrmTarget, challenges: Sequence[str], date: str | No
             **where,
         )
     action = "Check user and password; it is not tried again, so that the account is not locked. The account "
+    if target.authentication == "kerberos":
+        action = (
+            f"The host may have another key than the one of HTTP/{target.host} in the realm. The account "
+        )
     action += "must be an administrator of the host, or a member of Remote Management Users."
     if (skew := _skew(date)) is not None and abs(skew) > SKEW:
         fast = "ahead of" if skew > 0 else "behind"
@@ -187,6 +192,26 @@ def no_winrm(target: WinrmTarget, reason: str) -> HandshakeFailed:
     return HandshakeFailed(
         f"{target.host} port {target.effective_port} does not answer as WinRM does: {reason}.",
         "Check the port and --scheme: HTTPS is usually at 5986, HTTP at 5985.",
+        **target.where,
+    )
+
+
+def ticket_unusable(target: WinrmTarget, reason: str) -> CredentialUnusable:
+    """No ticket for the host could be had; nothing was sent to it."""
+    return CredentialUnusable(
+        f"{target.user} has no Kerberos ticket for HTTP/{target.host}: {reason.rstrip('.')}.",
+        f"Get a ticket (kinit {target.user}) and see what is there (klist). The host must be named as its "
+        "realm names it: the ticket is for the service HTTP at exactly this name. Where the realm and its "
+        "servers are is said in krb5.conf.",
+        **target.where,
+    )
+
+
+def host_unproven(target: WinrmTarget) -> HostKeyError:
+    """It took a ticket, but could not show that it is the host to which the ticket was issued."""
+    return HostKeyError(
+        f"{target.host} did not prove by Kerberos that it is {target.host}.",
+        "Somebody may be in between; or something on the way removes WWW-Authenticate from its answers.",
         **target.where,
     )
 

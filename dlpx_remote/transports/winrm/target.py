@@ -23,7 +23,8 @@ class WinrmTarget:
 
     Attributes:
         host: a name or an address; with HTTPS, the certificate must be for it.
-        user: login name, also as ``DOMAIN\\user`` or ``user@domain``; for a certificate, only for messages.
+        user: login name, also as ``DOMAIN\\user`` or ``user@domain``; for a certificate, only for messages;
+            for Kerberos, whose ticket it is (``user`` or ``user@REALM``).
         scheme: ``https``, or ``http``, where NTLM and Kerberos encrypt the messages themselves.
         port: None takes 5986 or 5985.
         authentication: how to log in.
@@ -126,13 +127,23 @@ def check_target(target: WinrmTarget) -> None:
                 "read them.",
                 "Use HTTPS or NTLM; where you really mean it, allow it (--allow-unencrypted).",
             )
+    _check_login(target)
+
+
+def _check_login(target: WinrmTarget) -> None:
     if target.authentication == "certificate":
         if target.certificate is None or target.key is None:
             raise InvalidRequest(
                 "A login by certificate needs the client's certificate and its key.",
                 "Give --certificate PATH and --key PATH, both in PEM.",
             )
-    elif target.authentication != "kerberos" and target.password is None:
+    elif target.authentication == "kerberos":
+        if "\\" in target.user:
+            raise InvalidRequest(
+                f"{target.user} cannot log in by Kerberos under this name.",
+                "Give NAME, or NAME@REALM with the realm in capitals.",
+            )
+    elif target.password is None:
         raise InvalidRequest(
             f"A login by {target.authentication.upper() if target.authentication == 'ntlm' else 'Basic'} "
             "needs a password.",

@@ -50,6 +50,7 @@ from dlpx_remote.transports.winrm.outcomes import (
 )
 from dlpx_remote.transports.winrm.soap import Messages, NotUnderstood, Request
 from dlpx_remote.transports.winrm.target import WinrmTarget
+from dlpx_remote.transports.winrm.tickets import ticket_error
 
 if TYPE_CHECKING:
     from dlpx_remote.transports.winrm.shells import Shell
@@ -212,6 +213,8 @@ class Wire:
         for cause in causes:
             if isinstance(cause, ssl.SSLError) and target.authentication == "certificate" and not self.proven:
                 return certificate_refused(target, cause.reason or cause)
+        if target.authentication == "kerberos" and (refused := ticket_error(target, causes)) is not None:
+            return refused
         encrypted = self._protocol is not None and self._protocol.transport.encryption is not None
         if isinstance(error, (PermissionError, spnego.exceptions.SpnegoError)) and not encrypted:
             return login_refused(target, self._adapter.challenges, self._adapter.date)
