@@ -18,6 +18,7 @@ from dlpx_remote.jobs.jobs import Jobs
 from dlpx_remote.plugins.config import PluginConfig
 from dlpx_remote.plugins.plugin import Plugin, load_plugin
 from dlpx_remote.workflows import hook_records, linked, virtual
+from dlpx_remote.workflows.attaching import mount_locks
 from dlpx_remote.workflows.hook_records import HookRecords
 from dlpx_remote.workflows.inventory import Inventory
 from dlpx_remote.workflows.plugins import Plugins
@@ -161,7 +162,7 @@ class Sources:
             {"source": source.reference, **request, "hooks": self._complete(hooks)},
             f"{operation} the {self._word} {source.name}",
             object=source.name,
-            locks=[*locks_of(source), *also],
+            locks=[*locks_of(source), *mount_locks(source.current, self._parts.registry.get), *also],
             hosts=[source.place[0]],
             wait=asked.wait,
             detach=asked.detach,

@@ -48,6 +48,15 @@ class Job(Protocol):
             JobCancelled: as in :meth:`step`.
         """
 
+    def hold(self, *locks: str) -> None:
+        """Hold these too, from now until the job's end: what only a running job gets to know. Inside a step.
+
+        Nobody waits here, since whoever holds something already must not wait for others.
+
+        Raises:
+            Busy: another job holds one of them.
+        """
+
     def compensating(self, reason: BaseException) -> None:
         """From here on the workflow undoes what it did: cancelling no longer stops it."""
 

@@ -44,6 +44,7 @@ class InlineJob:
     ) -> None:
         self.steps: list[InlineStep] = []
         self.lines: list[str] = []
+        self.held: set[str] = set()
         self.reason: BaseException | None = None
         """Why it compensates; None while it does not."""
         self._reference = reference
@@ -69,6 +70,10 @@ class InlineJob:
     def once(self, title: str, action: Callable[[], T]) -> T:
         """Run it now."""
         return self._do(title, action, once=True)
+
+    def hold(self, *locks: str) -> None:
+        """Remember them; nobody else is there who could hold them."""
+        self.held.update(locks)
 
     def compensating(self, reason: BaseException) -> None:
         """From here on cancelling does nothing."""

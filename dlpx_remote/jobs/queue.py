@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -273,13 +273,17 @@ class Queue:
                 f"Wait for its end (dlpx-remote job follow {row.reference}), or ask again with --wait.",
             )
 
-    @contextmanager
-    def _alone(self) -> Iterator[Session]:
-        """A transaction that no other one of this kind runs beside."""
-        with self._store.write() as session:
-            if session.get_bind().dialect.name == "postgresql":
-                session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
-            yield session
+    def _alone(self) -> AbstractContextManager[Session]:
+        return alone(self._store)
+
+
+@contextmanager
+def alone(store: Store) -> Iterator[Session]:
+    """A transaction that no other one of this kind runs beside: what jobs hold changes in these only."""
+    with store.write() as session:
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
+        yield session
 
 
 def _holder(session: Session, locks: Sequence[str]) -> tuple[str, JobRow] | None:

@@ -16,9 +16,10 @@ from sqlalchemy import Connection, Table, and_, bindparam, delete, insert, selec
 from sqlalchemy.orm import Session
 
 from dlpx_remote.errors import RemoteError
-from dlpx_remote.jobs.base import Abandoned, Request
+from dlpx_remote.jobs.base import Abandoned, Busy, Request
 from dlpx_remote.jobs.model import ACTIVE, JobState, StepState
 from dlpx_remote.jobs.outcomes import Outcome, same_title
+from dlpx_remote.jobs.queue import alone
 from dlpx_remote.redaction import redact
 from dlpx_remote.store import Store
 from dlpx_remote.store.job_models import ExecutorRow, JobEventRow, JobLockRow, JobRow, JobStepRow
@@ -242,6 +243,30 @@ class Records:
             self._fence(session, job)
             _write(session.connection(), job, meanwhile)
             session.execute(update(JobRow).where(JobRow.id == job.id).values(expected_steps=steps))
+
+    def hold(self, job: Begun, locks: Sequence[str]) -> None:
+        """The job holds these as well.
+
+        Raises:
+            Busy: another job holds one of them.
+        """
+        with alone(self._store) as session:
+            self._fence(session, job)
+            held = session.execute(
+                select(JobLockRow.name, JobRow.id, JobRow.reference, JobRow.title)
+                .join(JobRow, JobRow.id == JobLockRow.job_id)
+                .where(JobLockRow.name.in_(locks))
+                .order_by(JobLockRow.name)
+            ).all()
+            for lock in held:
+                if lock.id != job.id:
+                    raise Busy(
+                        f"{lock.reference} ({lock.title}) holds {lock.name}, which {job.reference} needs.",
+                        f"Wait for its end (dlpx-remote job follow {lock.reference}), and ask again.",
+                    )
+            missing = [name for name in dict.fromkeys(locks) if name not in {lock.name for lock in held}]
+            if missing:
+                session.execute(insert(JobLockRow), [{"name": name, "job_id": job.id} for name in missing])
 
     def compensating(self, job: Begun, meanwhile: Meanwhile) -> None:
         """The job undoes what it did."""

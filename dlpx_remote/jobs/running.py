@@ -84,6 +84,10 @@ class RunningJob:
         """See :meth:`dlpx_remote.jobs.base.Job.once`."""
         return self._do(title, action, once=True)
 
+    def hold(self, *locks: str) -> None:
+        """See :meth:`dlpx_remote.jobs.base.Job.hold`."""
+        self._records.hold(self._begun, locks)
+
     def compensating(self, reason: BaseException) -> None:
         """See :meth:`dlpx_remote.jobs.base.Job.compensating`."""
         self._refuse_abandoned()

@@ -378,6 +378,7 @@ class _Attaching:
         self._ledger.present(Kind.PRESENTATION, self._volume, {"way": presented.way})
 
     def _mount(self, placement: Placement, reach: Reach, way: Reached, exporter: Exporter) -> Mounted:
+        self._former(placement, reach)  # before the host is asked, which can only say that something is there
         host = self._mounts.host(placement)
         outer = self._outer(placement)
         source = self._serve(placement, reach, way, exporter)
@@ -406,12 +407,7 @@ class _Attaching:
     def _intend(self, record: MountRecord, reach: Reach) -> MountRecord:
         """Into the ledger, with what an earlier call made for the same mount."""
         name = _name(record.placement)
-        former = self._ledger.get(Kind.MOUNT, name)
-        if former is not None and former.parent != self._volume:
-            raise MountRefused(
-                f"{record.placement.mount_path} on {reach.name} is taken by {former.parent}.",
-                "Choose another mount path.",
-            )
+        former = self._former(record.placement, reach)
         if former is not None:
             known = MountRecord.of(former.details)
             record = replace(
@@ -419,6 +415,16 @@ class _Attaching:
             )
         self._ledger.intend(Kind.MOUNT, name, parent=self._volume, details=record.details(), job=self._job)
         return record
+
+    def _former(self, placement: Placement, reach: Reach) -> Entry | None:
+        """What the ledger has of the place, which must not be another volume's."""
+        former = self._ledger.get(Kind.MOUNT, _name(placement))
+        if former is not None and former.parent != self._volume:
+            raise MountRefused(
+                f"{placement.mount_path} on {reach.name} is taken by {former.parent}.",
+                "Choose another mount path.",
+            )
+        return former
 
     def _serve(self, placement: Placement, reach: Reach, way: Reached, exporter: Exporter) -> Source:
         shared = placement.shared_path or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from dlpx_remote.environments.model import Environment, HostType
 from dlpx_remote.errors import NotFound, RemoteError
 from dlpx_remote.mounts.base import Mounted, Mounting, Owner, Placement
 from dlpx_remote.transports.base import Connection
-from dlpx_remote.workflows.sources import Footing, Source
+from dlpx_remote.workflows.sources import Footing, Mount, Source
 
 FindEnvironment = Callable[[str], Environment]
 Connect = Callable[[str, str], Connection]
+
+_LONGEST_LOCK = 400  # characters that the state keeps of a lock's name
 
 
 class MountNotPossible(RemoteError):
@@ -21,6 +24,28 @@ class MountNotPossible(RemoteError):
 
 class OwnerUnknown(RemoteError):
     """Nobody knows to whom the files are to belong: neither the plugin nor the host said so."""
+
+
+def mount_locks(footing: Footing, find: FindEnvironment) -> list[str]:
+    """What a job keeps for itself of the hosts on which a footing is mounted: ``mount demo2:/srv/data``.
+
+    Args:
+        footing: with the mounts that its plugin specified.
+        find: an environment by reference; one that is not there any more is called by that.
+    """
+    return [_mount_lock(mount, find) for mount in footing.mounts]
+
+
+def _mount_lock(mount: Mount, find: FindEnvironment) -> str:
+    try:
+        where = find(mount.environment).name
+    except NotFound:
+        where = mount.environment
+    path = "/".join(part for part in mount.mount_path.split("/") if part not in ("", "."))
+    lock = f"mount {where}:/{path}"
+    if len(lock) <= _LONGEST_LOCK:
+        return lock
+    return f"{lock[: _LONGEST_LOCK - 20]}…{hashlib.sha256(lock.encode()).hexdigest()[:12]}"
 
 
 class Attaching:

@@ -20,6 +20,7 @@ from dlpx_remote.operations.dispatcher import Dispatcher
 from dlpx_remote.operations.library import LibraryCalls
 from dlpx_remote.redaction import redact
 from dlpx_remote.workflows import hooks as hook_scripts
+from dlpx_remote.workflows.attaching import mount_locks
 from dlpx_remote.workflows.discovery import SOURCE_CONFIG, wire_connection
 from dlpx_remote.workflows.parameters import LINKED, SNAPSHOT, VIRTUAL, resolved, shown
 from dlpx_remote.workflows.rooms import Rooms
@@ -163,6 +164,8 @@ class Operation:
         where = ", ".join(sorted({mount.mount_path for mount in footing.mounts})) or "no path"
 
         def attach() -> None:
+            # Known to be this job's own already, unless the plugin has just said another place.
+            self.job.hold(*mount_locks(footing, self._rooms.environment))
             mounted = self._rooms.attaching.attach(
                 source,
                 footing,

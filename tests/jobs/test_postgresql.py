@@ -17,7 +17,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from dlpx_remote.jobs import liveness
-from dlpx_remote.jobs.base import Busy, Job, Request
+from dlpx_remote.jobs.base import Busy, Job, JobFailed, Request
 from dlpx_remote.jobs.jobs import Jobs
 from dlpx_remote.jobs.model import JobState
 from dlpx_remote.store import StateError, Store
@@ -94,11 +94,17 @@ def test_jobs_run_hold_and_wait_as_they_do_on_sqlite(store: Store, tmp_path: Pat
         "go": str(tmp_path / "go"),
         "once": False,
     }
-    with Jobs(store, WORKFLOWS) as jobs:
+
+    def hold(job: Job, _request: Request) -> None:
+        job.step("hold", lambda: job.hold("mount h:/m", "data set DS-1"))
+
+    with Jobs(store, {**WORKFLOWS, "hold": hold}) as jobs:
         first = jobs.submit("waits", request, "wait", locks=["data set DS-1"])
         _until(lambda: "waiting" in world(request))
         with pytest.raises(Busy, match="JOB-1"):
             jobs.submit("life", request, "live", locks=["data set DS-1"], wait=False)
+        with pytest.raises(JobFailed, match=r"JOB-1 .* holds data set DS-1"):
+            jobs.result(jobs.submit("hold", {}, "hold"), timeout=_LONG)
         failing: Request = {**request, "fails": True}
         second = jobs.submit("life", failing, "live", locks=["data set DS-1"])
         assert jobs.get(second).waits_for == (("data set DS-1", first),)

@@ -241,6 +241,41 @@ class TestJobs:
         assert engine.jobs.follow(job, timeout=60).state == "cancelled"
         assert shared.left() == before
 
+    def test_a_second_provision_at_the_same_mount_path_is_refused_and_leaves_nothing(
+        self, engine: Engine, shared: Site
+    ) -> None:
+        going, go = shared.root / "going", shared.root / "go"
+        hook = Hook(
+            "configure-clone",
+            "wait",
+            Script(script=f"touch '{going}'; until [ -e '{go}' ]; do sleep 0.1; done"),
+        )
+        first = engine.vdbs.provision(
+            "here", "orders", ENVIRONMENT, parameters=_path(shared, "both"), hooks=[hook]
+        )
+        deadline = time.monotonic() + 60
+        while not going.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        before = shared.left()
+        second = engine.vdbs.provision(
+            "there", "orders", ENVIRONMENT, parameters=Given({}, {"path": f"{shared.targets}//both/"})
+        )
+        with pytest.raises(
+            JobFailed,
+            match=rf"{first} \(provision the VDB here .*\) holds mount {ENVIRONMENT}:.*/both, which",
+        ):
+            engine.jobs.result(second)
+        assert engine.jobs.get(second).state == "compensated"
+        assert shared.left() == before
+        go.touch()
+        engine.jobs.result(first)
+        with pytest.raises(JobFailed, match=r"/both on here is taken by VDB-\d+"):
+            engine.jobs.result(
+                engine.vdbs.provision("there", "orders", ENVIRONMENT, parameters=_path(shared, "both"))
+            )
+        engine.jobs.result(engine.vdbs.delete("here"))
+
     def test_two_jobs_on_one_dsource_run_one_after_the_other(self, engine: Engine) -> None:
         jobs = [engine.dsources.sync("orders") for _ in range(2)]
         results: list[object] = []

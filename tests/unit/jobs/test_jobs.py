@@ -214,6 +214,30 @@ def test_a_second_job_waits_for_what_the_first_one_holds(store: Store) -> None:
         assert jobs.get(first).holds == ()
 
 
+def test_a_running_job_holds_what_it_gets_to_know_or_is_refused_it(store: Store) -> None:
+    gate = Gate()
+
+    def hold(job: Job, request: Request) -> None:
+        job.step("hold", lambda: job.hold(*request["locks"]))
+        job.step("hold again", lambda: job.hold(*request["locks"]))
+        gate(job, request)
+
+    def try_to_hold(job: Job, request: Request) -> None:
+        job.step("hold", lambda: job.hold("mount h:/n", "mount h:/m"))
+
+    with jobs_on(store, hold=hold, more=try_to_hold, add=_two_steps) as jobs:
+        first = jobs.submit("hold", {"locks": ["mount h:/m"]}, "mount it", locks=["data set DS-1"])
+        assert gate.reached.wait(_LONG)
+        assert jobs.get(first).holds == ("data set DS-1", "mount h:/m")
+        with pytest.raises(JobFailed, match=rf"{first} \(mount it\) holds mount h:/m, which JOB-2 needs"):
+            jobs.result(jobs.submit("more", {}, "more"), timeout=_LONG)
+        waiting = jobs.submit("add", {"n": 1}, "add one", locks=["mount h:/m"])
+        assert jobs.follow(waiting, timeout=0.5).state is JobState.QUEUED
+        gate.open.set()
+        assert jobs.result(waiting, timeout=_LONG) == {"n": 2}
+        jobs.result(jobs.submit("more", {}, "more"), timeout=_LONG)
+
+
 @pytest.mark.parametrize("limits", [Limits(overall=1), Limits(per_host=1)])
 def test_no_more_jobs_run_at_once_than_the_limits_allow(store: Store, limits: Limits) -> None:
     gate = Gate()
