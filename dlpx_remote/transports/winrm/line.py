@@ -91,11 +91,12 @@ class Line:
         """There is a connection, and the other side has neither closed it nor said something unasked."""
         if self._socket is None:
             return False
+        watch = select.poll()  # select knows no descriptor above 1023: each of them would be taken for closed
         try:
-            readable, _, _ = select.select([self._socket], [], [], 0)
+            watch.register(self._socket, select.POLLIN)
+            return not watch.poll(0)
         except (OSError, ValueError):
             return False
-        return not readable
 
     def take(self) -> socket.socket:
         """The socket for a new HTTP connection: the one that is open and unused, else a new one.
@@ -125,6 +126,7 @@ class Line:
                 plain = sockets.connect(addresses, self._deadline)
                 detail.text = str(plain.getpeername()[0])
             self._socket = opened = plain
+            self._require_time()
             if self._context is not None:
                 stage = "handshake"
                 with self._tracer.stage("handshake", address) as detail:
@@ -142,10 +144,17 @@ class Line:
         self.opened += 1
         return opened
 
+    def _require_time(self) -> None:
+        """The watch may have ended before there was a socket for it to shut down."""
+        if self.overdue:
+            raise TimeoutError
+
     def _secure(self, plain: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-        plain.settimeout(self._deadline.remaining())
+        left = self._deadline.remaining()
+        plain.settimeout(None if left is None else max(0.001, left))  # 0 would be: do not wait
         secured = context.wrap_socket(plain, server_hostname=self._target.host, do_handshake_on_connect=False)
         self._socket = secured
+        self._require_time()
         secured.do_handshake()
         return secured
 

@@ -144,7 +144,8 @@ class Wire:
             self._adapter = _Adapter(self._target, self._line)
             self._protocol = self._new_protocol()
         protocol = self._protocol
-        protocol.transport.read_timeout_sec = max(0.001, deadline.remaining() or LONGEST)  # type: ignore[assignment]
+        left = deadline.remaining(at_most=LONGEST) or 0.0  # none may be left once the line is open
+        protocol.transport.read_timeout_sec = max(0.001, left)  # type: ignore[assignment]
         try:
             return protocol.send_message(request.text)
         except TransportError:  # the line was opened once more, in vain

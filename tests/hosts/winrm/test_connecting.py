@@ -14,6 +14,7 @@ import pytest
 
 from containers.winrm.responder import Authority, Settings, Stranger, WinRMHost
 from dlpx_remote.errors import InvalidRequest
+from dlpx_remote.transports import sockets
 from dlpx_remote.transports.base import (
     AuthenticationFailed,
     ConnectFailed,
@@ -30,6 +31,7 @@ from dlpx_remote.transports.base import (
     SessionRefused,
 )
 from dlpx_remote.transports.ssh import TraceEvent
+from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.winrm import WinrmTarget, connect
 from tests.hosts.winrm.conftest import WindowsFactory
 from tests.hosts.winrm.windows import USER, Windows, decode
@@ -246,6 +248,33 @@ def test_a_port_of_something_else(password: str, scheme: str, kind: str, error: 
         assert not isinstance(caught.value, AuthenticationFailed)
         assert caught.value.action
         assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_deadline_that_passes_while_the_line_is_opened_is_the_end(
+    password: str, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """As on a machine that is too busy: what comes after must not wait for its own longest time."""
+    really = sockets.connect
+
+    def late(addresses: list[sockets.Address], deadline: Deadline) -> socket.socket:
+        connection = really(addresses, deadline)
+        time.sleep(0.6)
+        return connection
+
+    monkeypatch.setattr("dlpx_remote.transports.sockets.connect", late)
+    with Stranger("silent") as stranger:
+        target = WinrmTarget(
+            "127.0.0.1",
+            USER,
+            scheme=scheme,  # type: ignore[arg-type]
+            port=stranger.port,
+            password=lambda: password,
+        )
+        began = time.monotonic()
+        with pytest.raises(ConnectTimeout):
+            connect(target, deadlines=Deadlines(connect=0.3))
+        assert time.monotonic() - began < 60
 
 
 def test_half_a_refusal_is_none(password: str) -> None:
