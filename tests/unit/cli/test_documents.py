@@ -85,9 +85,3 @@ def test_every_exit_code_is_documented(code: Exit) -> None:
     page = (ROOT / "docs" / "command-line.md").read_text("utf-8")
 
     assert f"\n| {code.value} |" in page
-
-
-def test_links_between_the_documents_lead_somewhere() -> None:
-    for document in DOCUMENTS:
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text("utf-8")):
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"

@@ -1,0 +1,245 @@
+"""A machine to throw away, in which pages are carried out as they stand: names, ports, paths, accounts.
+
+It is this machine seen through an overlay, in namespaces of its own: files that are written, accounts that
+are made, mounts, processes and ports are its own and gone with it; programs and libraries are this machine's.
+It has no way to any network. Linux ends everything in it when the process that made it ends. Needs root.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlpx_remote.demo.loopback import find_sshd
+from tests.docs import quick
+from tests.docs.markdown import ROOT
+
+HOSTS = (
+    "db1.example.com db1",
+    "db2.example.com db2",
+    "staging1.example.com staging1",
+    "host.example.com gateway.example.com inner",
+    "db.example.com",
+    "win1.example.com win1",
+)
+"""Names in the pages; each is an address of this machine's own loopback, from 127.0.1.1 on."""
+ACCOUNTS = ("oracle", "me", "engine")
+"""Who may log in there besides root and postgres: all with the reader's key."""
+READER = "/root"
+"""The home directory of who carries the pages out, who is root."""
+
+_START_LIMIT = 30.0
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_QUICK = "/opt/quick"
+
+# Runs as the first process of its namespaces, with the old root still in sight.
+_SETUP = r"""
+set -euo pipefail
+base=$1; shift
+mount -t tmpfs -o mode=755 tmpfs "$base"
+mkdir "$base/upper" "$base/work" "$base/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work" "$base/root"
+root=$base/root
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+for place in /srv /mnt /var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "$root$place"; done
+for place in "$@"; do mkdir -p "$root$place"; mount --bind "$place" "$root$place"; done
+cd "$root"
+exec chroot . /bin/bash -c "$INSIDE"
+"""
+_INSIDE = r"""
+set -euo pipefail
+cd /
+python3 - <<'END'
+import fcntl, socket, struct
+with socket.socket() as any_socket:  # SIOCSIFFLAGS, IFF_UP | IFF_RUNNING: net-tools need not be there
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh", b"lo", 0x41))
+END
+hostname engine
+mkdir -p /run/sshd /run/lock /run/secrets
+for account in $ACCOUNTS; do
+    useradd --create-home --shell /bin/bash --password '*' "$account"
+    echo "$account ALL=(ALL) NOPASSWD: ALL" >>/etc/sudoers.d/pages
+done
+rm -rf "$READER/.ssh"
+mkdir -m 700 "$READER/.ssh"
+ssh-keygen -q -t ed25519 -N '' -f "$READER/.ssh/id_ed25519"
+ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/pages_host_key
+echo "* $(cut -d' ' -f1,2 /etc/ssh/pages_host_key.pub)" >"$READER/.ssh/known_hosts"
+for account in root postgres $ACCOUNTS; do
+    home=$(getent passwd "$account" | cut -d: -f6) || continue
+    mkdir -p "$home/.ssh"
+    cat "$READER/.ssh/id_ed25519.pub" >>"$home/.ssh/authorized_keys"
+    chown -R "$account" "$home/.ssh"
+done
+cat >/etc/ssh/pages_config <<'END'
+Port 22
+Port 2222
+HostKey /etc/ssh/pages_host_key
+PidFile none
+UsePAM no
+StrictModes no
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+MaxStartups 100
+Subsystem sftp internal-sftp
+END
+"$SSHD" -f /etc/ssh/pages_config -E /var/log/pages-sshd
+touch /run/ready
+sleep infinity &
+wait  # and take leave of processes whose parents are gone
+"""
+
+
+class MachineUnusable(Exception):
+    """The machine cannot be made; the text says why."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A script that has ended.
+
+    Attributes:
+        code: its exit code.
+        output: what it wrote, both streams together.
+    """
+
+    code: int
+    output: str
+
+
+class Machine:
+    """A running one; see :func:`machine`."""
+
+    def __init__(self, process: int) -> None:
+        self._process = process
+        self._path = f"{sysconfig.get_path('scripts')}:{_PATH}"
+
+    def be_quick(self) -> None:
+        """Serve the command from a process that has it imported already; see :mod:`tests.docs.quick`."""
+        started = self.run(
+            f"mkdir -p {_QUICK}\ncat >{_QUICK}/dlpx-remote <<'END'\n{quick.CLIENT}END\n"
+            f"chmod +x {_QUICK}/dlpx-remote\ncd {ROOT}\n"
+            f"{sys.executable} -m tests.docs.quick {quick.SOCKET} >/run/quick-ready 2>/var/log/quick &\n"
+            "until grep -q ready /run/quick-ready; do kill -0 $! || break; sleep 0.1; done\n"
+            "grep -q ready /run/quick-ready || { cat /var/log/quick; exit 1; }"
+        )
+        if started.code:
+            raise MachineUnusable(f"The quick command does not start: {started.output}")
+        self._path = f"{_QUICK}:{self._path}"
+
+    def run(
+        self,
+        script: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 120.0,
+        program: Sequence[str] = ("/bin/bash",),
+    ) -> Ended:
+        """Run a script in it, as root.
+
+        Args:
+            script: what ``program`` reads from stdin.
+            environment: besides the usual one.
+            timeout: in seconds; whatever still runs then is ended, and the code is 124.
+            program: and its arguments.
+        """
+        command = ["nsenter", "--target", str(self._process), "--mount", "--net", "--uts", "--pid", "--ipc"]
+        command += ["--root", "--wd", "timeout", "--kill-after=5", str(timeout), *program]
+        done = subprocess.run(
+            command,
+            input=script,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="backslashreplace",
+            env={
+                "PATH": self._path,
+                "HOME": READER,
+                "LANG": "C.UTF-8",
+                "COLUMNS": "120",
+                "TERM": "dumb",
+                **(environment or {}),
+            },
+            check=False,
+            timeout=timeout + 30,
+        )
+        return Ended(done.returncode, done.stdout)
+
+
+@contextmanager
+def machine(base: Path) -> Iterator[Machine]:
+    """A machine for the ``with`` block.
+
+    Args:
+        base: an empty directory; nothing is written into it.
+
+    Raises:
+        MachineUnusable: not root, a program is missing, or the kernel refuses.
+    """
+    sshd = find_sshd()
+    needed = ("unshare", "nsenter", "chroot", "useradd", "ssh-keygen")
+    missing = [name for name in needed if shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") is None]
+    if os.geteuid() != 0 or sshd is None or missing:
+        what = ", ".join([*missing, *([] if sshd else ["sshd"])]) or "root"
+        raise MachineUnusable(f"The pages are carried out in a machine to throw away, which needs {what}.")
+    command = ["unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
+    command += ["/bin/bash", "-c", _SETUP, "setup", str(base), *_elsewhere()]
+    environment = {
+        "PATH": _PATH,
+        "INSIDE": _INSIDE,
+        "ACCOUNTS": " ".join(ACCOUNTS),
+        "READER": READER,
+        "SSHD": str(sshd),
+    }
+    log = base.with_name(f"{base.name}.log")
+    with log.open("w") as words:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words
+        )
+    try:
+        inside = _wait_for(process, log)
+        made = Machine(inside)
+        names = "".join(f"127.0.1.{at} {each}\n" for at, each in enumerate(HOSTS, 1))
+        made.run(f"cat >/etc/hosts <<'END'\n127.0.0.1 localhost engine\n{names}END\n")
+        yield made
+    finally:
+        process.kill()  # with it goes the first process of the namespace, and with that all others
+        process.wait()
+
+
+def _wait_for(process: subprocess.Popen[bytes], log: Path) -> int:
+    """The first process of the machine, seen from here, once it is ready."""
+    until = time.monotonic() + _START_LIMIT
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while time.monotonic() < until and process.poll() is None:
+        inside = children.read_text().split() if children.exists() else []
+        if inside and Path(f"/proc/{inside[0]}/root/run/ready").exists():
+            return int(inside[0])
+        time.sleep(0.02)
+    raise MachineUnusable(f"The machine to throw away does not come up: {log.read_text()}")
+
+
+def _elsewhere() -> list[str]:
+    """This checkout and its Python, where the root's own file system does not show them."""
+    base = Path(sys.base_prefix).resolve()
+    wanted = [ROOT, Path(sys.prefix).resolve(), base]
+    hidden = [Path(place) for place in ("/tmp", "/run", "/srv", "/mnt", "/var/tmp")]
+    root = Path("/").stat().st_dev
+    return [
+        str(place)
+        for place in dict.fromkeys(wanted)
+        if place.stat().st_dev != root or any(place.is_relative_to(each) for each in hidden)
+    ]
