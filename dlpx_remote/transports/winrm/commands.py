@@ -245,7 +245,9 @@ class Command:
             if refused.fault.is_passing:
                 self._pause(limits, refused)
                 return None
-            why = f"the host does not know the command any more: {refused.fault.in_words}"
+            gone = refused.fault.code == NOT_FOUND
+            why = "the host does not know the command any more" if gone else "the host answered with a fault"
+            why = f"{why}: {refused.fault.in_words}"
             self._lost(f"{self._loss}; {why}" if self._loss else why, refused)
         except OutOfTime as error:
             if limits.deadline.expired:

@@ -121,6 +121,10 @@ def find(source_connection):
             said[name] = "ran"
         except LibraryError as error:
             said[name] = str(error)
+    try:
+        libs.run_sync(source_connection, "/data")
+    except LibraryError as error:
+        said["run_sync"] = str(error)
     return [RepositoryDefinition(path=json.dumps(said))]
 
 
@@ -145,6 +149,7 @@ def test_what_has_no_meaning_on_a_kind_of_host_says_so(
         assert said["run_powershell"] == "ran"
         assert "is a Windows host; use libs.run_powershell there" in said["run_bash"]
         assert "is a Windows host; use libs.run_powershell there" in said["run_expect"]
+        assert "is a Windows host; use libs.run_powershell there" in said["run_sync"]
     else:
         assert said["run_bash"] == "ran"
         assert "is a Unix host; use libs.run_bash there" in said["run_powershell"]

@@ -103,6 +103,11 @@ def test_a_windows_environment_is_tested_step_by_step(
     assert facts is not None
     assert facts.kernel == "Windows 10.0.20348"
     assert disk.directories == {ROOT, f"{ROOT}\\scratch"}
+    secure.script("CurrentVersion", Reply(stdout=FACTS.replace("20348", "26100")))
+    environment, report = engine.refresh_environment("win1")
+    assert not report.failed
+    assert environment.facts is not None
+    assert environment.facts.kernel == "Windows 10.0.26100"
     removed = engine.remove_environment("win1")
     assert (removed.cleaned, removed.directory) == (True, ROOT)
     assert disk.directories == set()

@@ -262,9 +262,13 @@ def test_facts_are_asked_for_once(every_windows: Windows) -> None:
     assert "powershell" in found.tools
 
 
-def test_a_thousand_commands_leave_exactly_one_shell(windows_with: WindowsFactory) -> None:
+@pytest.mark.parametrize(("scheme", "authentication"), [("http", "ntlm"), ("https", "basic")])
+def test_a_thousand_commands_leave_exactly_one_shell(
+    windows_with: WindowsFactory, scheme: str, authentication: str
+) -> None:
     events: list[TraceEvent] = []
-    with windows_with(settings=Settings(records=5000)) as host:
+    settings = Settings(records=5000)
+    with windows_with(scheme=scheme, authentication=authentication, settings=settings) as host:
         with connect(host.target, trace=events.append) as connection:
             for number in range(1000):
                 assert run(connection, f"'{number}'").stdout == f"{number}\r\n".encode()
