@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import platformdirs
 
+from dlpx_remote.engine_credentials import NamedCredentials
 from dlpx_remote.engine_schedules import Schedules
 from dlpx_remote.engine_sources import LifeCycle
 from dlpx_remote.engine_storage import Storage
@@ -141,7 +142,8 @@ class Engine:
 
     ``jobs`` are its jobs: :class:`~dlpx_remote.jobs.jobs.Jobs`; ``engine_jobs`` has the rest. ``storage`` is
     its pool of data sets: :class:`~dlpx_remote.engine_storage.Storage`. ``dsources``, ``vdbs``, ``snapshots``
-    and ``hooks`` are what ``engine_sources`` describes, ``mounts`` what ``engine_mounts`` does.
+    and ``hooks`` are what ``engine_sources`` describes, ``mounts`` what ``engine_mounts`` does, and
+    ``credentials`` what ``engine_credentials`` does.
 
     Args:
         state: directory of the engine's state; None takes the user's data directory for ``dlpx-remote``
@@ -178,7 +180,8 @@ class Engine:
         self._inventory = Inventory(self._store)
         self._workers = Workers()
         self._plugins = Plugins(self._store, directory / "plugins", self._workers)
-        self._secrets = Secrets(prompt, self._warn)
+        self.credentials = NamedCredentials(self._store, prompt, self._warn)
+        self._secrets = self.credentials.secrets
         self._trace = trace
         self._connections = self._new_connections()
         self._workflows: dict[str, Workflow] = {}
@@ -198,6 +201,7 @@ class Engine:
             secrets=self._secrets,
             connections=self._connections,
             pool=self.storage.pool,
+            kind_of=self.credentials.kind_of,
         )
         self._workflows.update(self._life.workflows)
         self.dsources, self.vdbs = self._life.dsources, self._life.vdbs
@@ -234,6 +238,7 @@ class Engine:
             InvalidRequest: something in ``spec`` cannot be.
             AlreadyExists: an environment of that name is there.
         """
+        self.credentials.check_environment(spec)
         return self._registry.add(spec)
 
     def environments(self) -> list[Environment]:
@@ -258,6 +263,7 @@ class Engine:
         self, environment: str, user: str, authentication: Authentication, primary: bool = False
     ) -> Environment:
         """Another user of an environment; ``primary`` makes it the one that operations run as."""
+        self.credentials.check_login(authentication)
         changed = self._registry.add_user(environment, user, authentication, primary)
         self._connections.look_again()
         return changed
@@ -289,6 +295,7 @@ class Engine:
         Raises:
             InvalidRequest: there is no such way, or it takes no password.
         """
+        self.credentials.check_privilege(password_from)
         changed = self._registry.set_privilege(environment, privilege, password_from)
         self._connections.look_again()
         return changed
@@ -349,7 +356,7 @@ class Engine:
         Raises:
             SecretUnavailable: there is none; says why and what to do.
         """
-        return self._secrets.resolve(reference, purpose)
+        return self._secrets.resolve(reference, purpose, "any")
 
     # plugins
 

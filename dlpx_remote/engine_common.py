@@ -21,6 +21,7 @@ from dlpx_remote.workflows import hook_records, linked, virtual
 from dlpx_remote.workflows.attaching import mount_locks
 from dlpx_remote.workflows.hook_records import HookRecords
 from dlpx_remote.workflows.inventory import Inventory
+from dlpx_remote.workflows.parameters import KindOf
 from dlpx_remote.workflows.plugins import Plugins
 from dlpx_remote.workflows.removal import Dependant, dependants, in_use
 from dlpx_remote.workflows.rooms import Rooms
@@ -41,6 +42,7 @@ class Parts:
         inventory: repositories and source configs.
         records: dSources, VDBs and snapshots.
         hooks: hooks and templates.
+        kind_of: what a named credential is.
     """
 
     rooms: Callable[[], Rooms]
@@ -50,6 +52,7 @@ class Parts:
     inventory: Inventory
     records: SourceRecords
     hooks: HookRecords
+    kind_of: KindOf
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class Dsources(Sources):
             "environment": where.reference,
             "user": user_by_name(where, user).reference,
             **self._staging(loaded, staging, staging_user),
-            "parameters": checked(loaded, LINKED, parameters),
+            "parameters": checked(loaded, LINKED, parameters, self._parts.kind_of),
             "hooks": self._new_hooks(hooks),
         }
         if interval is not None:
@@ -98,7 +98,11 @@ class Dsources(Sources):
         """
         source = self._find(name)
         plugin = self._plugin(source.plugin)
-        values = unattended(plugin) if scheduled else checked(plugin, SNAPSHOT_PARAMETERS, parameters)
+        values = (
+            unattended(plugin)
+            if scheduled
+            else checked(plugin, SNAPSHOT_PARAMETERS, parameters, self._parts.kind_of)
+        )
         return self._ask("sync", source, {"snapshot_parameters": values}, hooks, asked, state=ENABLED)
 
     def enable(self, name: str, *, asked: Asked = NOW) -> str:

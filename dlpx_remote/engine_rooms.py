@@ -107,7 +107,7 @@ class OpenRooms:
             workers=self._workers,
             pool=self._pool(),
             attaching=Attaching(self.mounts(), self._registry.get, self._connections.connection),
-            resolve=self._secrets.resolve,
+            resolve=self._secrets.supply,
         )
 
     def mounts(self) -> Mounts:

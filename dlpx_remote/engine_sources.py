@@ -20,7 +20,7 @@ from dlpx_remote.store import Store
 from dlpx_remote.workflows.engine_operations import workflows
 from dlpx_remote.workflows.hook_records import HookRecords
 from dlpx_remote.workflows.inventory import Inventory
-from dlpx_remote.workflows.parameters import Given
+from dlpx_remote.workflows.parameters import Given, KindOf
 from dlpx_remote.workflows.plugins import Plugins
 from dlpx_remote.workflows.removal import dependants_of_snapshot, in_use
 from dlpx_remote.workflows.rooms import Volumes
@@ -147,6 +147,7 @@ class LifeCycle:
         secrets: where secrets are found.
         connections: the way to hosts.
         pool: opens the pool of data sets.
+        kind_of: what a named credential is.
 
     Attributes:
         records: what the state says of them.
@@ -169,6 +170,7 @@ class LifeCycle:
         secrets: Secrets,
         connections: Connections,
         pool: Callable[[], Volumes],
+        kind_of: KindOf,
     ) -> None:
         self.records = SourceRecords(store)
         hooks = HookRecords(store)
@@ -185,7 +187,16 @@ class LifeCycle:
             pool=pool,
             jobs=jobs,
         )
-        self.parts = parts = Parts(self.rooms, jobs, registry, plugins, inventory, self.records, hooks)
+        self.parts = parts = Parts(
+            self.rooms,
+            jobs,
+            registry,
+            plugins,
+            inventory,
+            self.records,
+            hooks,
+            kind_of,
+        )
         self.workflows = workflows(self.rooms)
         self.dsources = Dsources(parts)
         self.vdbs = Vdbs(parts)

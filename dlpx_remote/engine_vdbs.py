@@ -181,7 +181,7 @@ class Vdbs(Sources):
             "repository": self._parts.inventory.repository(where, plugin, repository),
             "environment": where.reference,
             "user": user_by_name(where, user).reference,
-            "parameters": checked(loaded, VIRTUAL, parameters),
+            "parameters": checked(loaded, VIRTUAL, parameters, self._parts.kind_of),
             "hooks": self._new_hooks(hooks),
         }
 

@@ -14,6 +14,7 @@ import typer
 
 from dlpx_remote.cli import (
     backups,
+    credentials,
     demo,
     discovery,
     dsources,
@@ -47,6 +48,7 @@ application = typer.Typer(
 )
 application.add_typer(environments.commands, name="env")
 plugins.commands.command("run")(trying.run_operation)
+application.add_typer(credentials.commands, name="credential")
 application.add_typer(plugins.commands, name="plugin")
 application.command("discover")(discovery.discover)
 application.add_typer(source_configs.commands, name="source-config")

@@ -9,29 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dlpx_remote.cli.bundles import unfolded
 from dlpx_remote.cli.exits import Exit, said
-from dlpx_remote.cli.options import (
-    AgentOption,
-    CaFileOption,
-    CertificateOption,
-    DirectoryOption,
-    FingerprintOption,
-    HostKey,
-    HostKeyOption,
-    JumpOption,
-    KeyOption,
-    LoginOption,
-    OperatingSystem,
-    OutputOption,
-    PassphraseOption,
-    PasswordOption,
-    SchemeOption,
-    SystemOption,
-    UnencryptedOption,
-    authentication,
-    specification,
-    windows_access,
-)
+from dlpx_remote.cli.logins import HostLogin
+from dlpx_remote.cli.options import DirectoryOption, OutputOption
 from dlpx_remote.cli.output import Output, as_json, complain, count, say, table, to_plain, warn
 from dlpx_remote.cli.progress import DiscoveryProgress
 from dlpx_remote.cli.session import ask_secret, open_engine, settings
@@ -44,6 +25,7 @@ if TYPE_CHECKING:
 _WORTH_SAYING: tuple[Change, ...] = ("new", "changed", "gone", "returned")
 
 
+@unfolded
 def discover(
     context: typer.Context,
     environments: Annotated[
@@ -70,20 +52,8 @@ def discover(
             help="A quick look at this host; nothing is stored. Repeatable.",
         ),
     ] = None,
-    key: KeyOption = None,
-    agent: AgentOption = False,
-    password_from: PasswordOption = None,
-    passphrase_from: PassphraseOption = None,
-    jump: JumpOption = None,
-    system: SystemOption = OperatingSystem.UNIX,
-    host_key: HostKeyOption = HostKey.STRICT,
-    fingerprint: FingerprintOption = None,
+    login: HostLogin,
     directory: DirectoryOption = None,
-    scheme: SchemeOption = None,
-    login: LoginOption = None,
-    ca_file: CaFileOption = None,
-    certificate: CertificateOption = None,
-    unencrypted: UnencryptedOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Find what is installed on environments. Exit code 1 when a part of it failed.
@@ -99,32 +69,7 @@ def discover(
     """
     if host:
         _refuse_environments(environments)
-        credentials = authentication(
-            agent=agent,
-            key=key,
-            passphrase_from=passphrase_from,
-            password_from=password_from,
-            certificate=certificate,
-        )
-        windows = windows_access(
-            system=system, scheme=scheme, login=login, ca_file=ca_file, unencrypted=unencrypted
-        )
-        specs = [
-            specification(
-                None,
-                address,
-                user=None,
-                port=None,
-                login=credentials,
-                jump=jump,
-                system=system,
-                host_key=host_key,
-                fingerprint=fingerprint,
-                directory=directory,
-                windows=windows,
-            )
-            for address in host
-        ]
+        specs = [login.specification(None, address, directory=directory) for address in host]
         if not plugin:
             raise InvalidRequest("--host needs a plugin to look with.", "Add --plugin DIRECTORY.")
         from dlpx_remote.engine import discover_once
@@ -140,24 +85,7 @@ def discover(
                 trace=settings(context).figures,
             )
     else:
-        _refuse_login_options(
-            {
-                "--key": key,
-                "--agent": agent,
-                "--password-from": password_from,
-                "--passphrase-from": passphrase_from,
-                "--jump": jump,
-                "--os": system is not OperatingSystem.UNIX,
-                "--host-key": host_key is not HostKey.STRICT,
-                "--fingerprint": fingerprint,
-                "--directory": directory,
-                "--scheme": scheme,
-                "--authentication": login,
-                "--ca-file": ca_file,
-                "--certificate": certificate,
-                "--allow-unencrypted": unencrypted,
-            }
-        )
+        _refuse_login_options([*login.given(), *(["--directory"] if directory else [])])
         with open_engine(context) as engine, DiscoveryProgress() as progress:
             report = engine.discover(environments or (), plugin or (), parallel=parallel, on_event=progress)
     if output is Output.JSON:
@@ -176,13 +104,12 @@ def _refuse_environments(environments: Sequence[str] | None) -> None:
         )
 
 
-def _refuse_login_options(given: dict[str, object]) -> None:
-    for option, value in given.items():
-        if value:
-            raise InvalidRequest(
-                f"{option} belongs to --host; an environment keeps how to log in itself.",
-                "Leave it out, or name the host with --host USER@HOST.",
-            )
+def _refuse_login_options(given: Sequence[str]) -> None:
+    if given:
+        raise InvalidRequest(
+            f"{given[0]} belongs to --host; an environment keeps how to log in itself.",
+            "Leave it out, or name the host with --host USER@HOST.",
+        )
 
 
 def as_document(report: DiscoveryReport) -> dict[str, Any]:

@@ -7,38 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dlpx_remote.cli import discovery
+from dlpx_remote.cli.bundles import unfolded
 from dlpx_remote.cli.exits import Exit
+from dlpx_remote.cli.logins import HostLogin, UserLogin
 from dlpx_remote.cli.options import (
-    AgentOption,
-    CaFileOption,
-    CertificateOption,
     DirectoryOption,
-    FingerprintOption,
-    HostKey,
-    HostKeyOption,
-    JumpOption,
-    KeyOption,
-    LoginOption,
-    OperatingSystem,
     OutputOption,
-    PassphraseOption,
-    PasswordOption,
     PrivilegeOption,
     PrivilegePasswordOption,
-    SchemeOption,
-    SystemOption,
-    UnencryptedOption,
-    authentication,
-    privilege_password,
-    specification,
-    windows_access,
+    reference,
 )
 from dlpx_remote.cli.output import Output, as_json, count, say, table, warn
 from dlpx_remote.cli.progress import DiscoveryProgress
 from dlpx_remote.cli.session import open_engine
 
 if TYPE_CHECKING:
-    from dlpx_remote.engine import Authentication, Environment, EnvironmentUser, TestStep
+    from dlpx_remote.engine import Environment, EnvironmentUser, TestStep
 
 commands = typer.Typer(help="Environments: hosts, their users and how to log in.", no_args_is_help=True)
 users = typer.Typer(help="Further users of an environment.", no_args_is_help=True)
@@ -48,6 +32,7 @@ EnvironmentArgument = Annotated[str, typer.Argument(metavar="ENV", help="Name or
 
 
 @commands.command("add")
+@unfolded
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
@@ -65,22 +50,10 @@ def add(
             "--port", help="22 unless given here or in ~/.ssh/config; on Windows 5986, over HTTP 5985."
         ),
     ] = None,
-    key: KeyOption = None,
-    agent: AgentOption = False,
-    password_from: PasswordOption = None,
-    passphrase_from: PassphraseOption = None,
-    jump: JumpOption = None,
-    system: SystemOption = OperatingSystem.UNIX,
-    host_key: HostKeyOption = HostKey.STRICT,
-    fingerprint: FingerprintOption = None,
+    login: HostLogin,
     directory: DirectoryOption = None,
     privilege: PrivilegeOption = "sudo",
     privilege_password_from: PrivilegePasswordOption = None,
-    scheme: SchemeOption = None,
-    login: LoginOption = None,
-    ca_file: CaFileOption = None,
-    certificate: CertificateOption = None,
-    unencrypted: UnencryptedOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Add an environment. Nothing is asked of the host yet: env test does that.
@@ -92,28 +65,14 @@ def add(
       dlpx-remote env add db3 --host 10.0.0.3 --user oracle --jump me@gateway.example.com
       dlpx-remote env add win1 --os windows --host win1 --user Administrator --password-from env:PASSWORD
     """
-    spec = specification(
+    spec = login.specification(
         name,
         host,
         user=user,
         port=port,
-        login=authentication(
-            agent=agent,
-            key=key,
-            passphrase_from=passphrase_from,
-            password_from=password_from,
-            certificate=certificate,
-        ),
-        jump=jump,
-        system=system,
-        host_key=host_key,
-        fingerprint=fingerprint,
         directory=directory,
         privilege=privilege,
         privilege_password_from=privilege_password_from,
-        windows=windows_access(
-            system=system, scheme=scheme, login=login, ca_file=ca_file, unencrypted=unencrypted
-        ),
     )
     with open_engine(context) as engine:
         added = engine.add_environment(spec)
@@ -243,7 +202,7 @@ def set_privilege(
       dlpx-remote env privilege db1 'command:/opt/site/become {user}'
     """
     with open_engine(context) as engine:
-        environment = engine.set_privilege(name, way, privilege_password(password_from))
+        environment = engine.set_privilege(name, way, reference(password_from, "--privilege-password-from"))
     say(f"Users of {environment.name} become root by {_privilege(environment)}.")
 
 
@@ -265,16 +224,13 @@ def remove(context: typer.Context, name: EnvironmentArgument) -> None:
 
 
 @users.command("add")
+@unfolded
 def add_user(
     context: typer.Context,
     name: EnvironmentArgument,
     user: Annotated[str, typer.Argument(metavar="USER", help="Login name.")],
     *,
-    key: KeyOption = None,
-    agent: AgentOption = False,
-    password_from: PasswordOption = None,
-    passphrase_from: PassphraseOption = None,
-    certificate: CertificateOption = None,
+    login: UserLogin,
     primary: Annotated[
         bool, typer.Option("--primary", help="Operations run as this user unless another is asked for.")
     ] = False,
@@ -286,15 +242,8 @@ def add_user(
       dlpx-remote env user add db1 postgres --key ~/.ssh/postgres
       dlpx-remote env user add db1 admin --password-from file:/run/secrets/admin --primary
     """
-    login: Authentication = authentication(
-        agent=agent,
-        key=key,
-        passphrase_from=passphrase_from,
-        password_from=password_from,
-        certificate=certificate,
-    )
     with open_engine(context) as engine:
-        environment = engine.add_user(name, user, login, primary)
+        environment = engine.add_user(name, user, login.authentication(), primary)
     _print_users(environment)
 
 
@@ -407,6 +356,7 @@ def _login(user: EnvironmentUser) -> str:
     ways = [
         "agent" if how.agent else "",
         f"key {how.key}" if how.key else "",
+        f"key from {how.key_from}" if how.key_from else "",
         f"passphrase from {how.passphrase_from}" if how.passphrase_from else "",
         f"password from {how.password_from}" if how.password_from else "",
         f"certificate {how.certificate}" if how.certificate else "",

@@ -11,28 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dlpx_remote.cli.bundles import unfolded
 from dlpx_remote.cli.exits import Exit
-from dlpx_remote.cli.options import (
-    AgentOption,
-    CaFileOption,
-    CertificateOption,
-    FingerprintOption,
-    HostKey,
-    HostKeyOption,
-    JumpOption,
-    KeyOption,
-    LoginOption,
-    OperatingSystem,
-    OutputOption,
-    PassphraseOption,
-    PasswordOption,
-    SchemeOption,
-    SystemOption,
-    UnencryptedOption,
-    authentication,
-    specification,
-    windows_access,
-)
+from dlpx_remote.cli.logins import HostLogin
+from dlpx_remote.cli.options import OutputOption
 from dlpx_remote.cli.output import Output, as_json, complain, say, warn
 from dlpx_remote.cli.session import ask_secret, settings
 from dlpx_remote.errors import InvalidRequest, RemoteError
@@ -44,6 +26,7 @@ if TYPE_CHECKING:
 _LOOK_AGAIN = 0.3
 
 
+@unfolded
 def run_operation(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The directory that holds plugin_config.yml.")],
@@ -69,19 +52,7 @@ def run_operation(
     watch: Annotated[
         bool, typer.Option("--watch", help="Run it again whenever a file of the plugin changes.")
     ] = False,
-    key: KeyOption = None,
-    agent: AgentOption = False,
-    password_from: PasswordOption = None,
-    passphrase_from: PassphraseOption = None,
-    jump: JumpOption = None,
-    system: SystemOption = OperatingSystem.UNIX,
-    host_key: HostKeyOption = HostKey.STRICT,
-    fingerprint: FingerprintOption = None,
-    scheme: SchemeOption = None,
-    login: LoginOption = None,
-    ca_file: CaFileOption = None,
-    certificate: CertificateOption = None,
-    unencrypted: UnencryptedOption = False,
+    login: HostLogin,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run one operation of a plugin: what went in, what ran on the host and how long, what came out.
@@ -94,29 +65,7 @@ def run_operation(
       dlpx-remote plugin run ./my-plugin discovery.source_config --host oracle@db1 --watch
       dlpx-remote plugin run ./my-plugin virtual.configure --arguments configure.yml
     """
-    spec = None
-    if host is not None:
-        spec = specification(
-            None,
-            host,
-            user=None,
-            port=None,
-            login=authentication(
-                agent=agent,
-                key=key,
-                passphrase_from=passphrase_from,
-                password_from=password_from,
-                certificate=certificate,
-            ),
-            jump=jump,
-            system=system,
-            host_key=host_key,
-            fingerprint=fingerprint,
-            directory=None,
-            windows=windows_access(
-                system=system, scheme=scheme, login=login, ca_file=ca_file, unencrypted=unencrypted
-            ),
-        )
+    spec = None if host is None else login.specification(None, host)
     with _host(spec) as there:
 
         def once() -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from dlpx_remote.environments.model import (
     Environment,
     EnvironmentUser,
+    Expected,
     HostType,
     SecretReference,
     WindowsAccess,
@@ -173,7 +174,7 @@ class Connections:
                 import dlpx_remote.transports.ssh.connection  # noqa: F401
             user = environment.primary_user
             for reference, purpose in secrets_of(environment, user):
-                if reference.kind == "prompt":
+                if self._secrets.asks(reference):
                     self._secrets.resolve(reference, purpose)
 
     def privilege(self, environment_reference: str, user_reference: str) -> Privilege:
@@ -195,7 +196,10 @@ class Connections:
         """What the transport needs to know to reach ``user`` on the Unix host of ``environment``."""
         authentication = user.authentication
         nothing_given = not (
-            authentication.agent or authentication.key or authentication.password_from is not None
+            authentication.agent
+            or authentication.key
+            or authentication.key_from
+            or authentication.password_from is not None
         )
         return SshTarget(
             host=environment.host,
@@ -203,6 +207,7 @@ class Connections:
             port=environment.port,
             jump=environment.jump,
             key=authentication.key,
+            key_text=self._secret(authentication.key_from, _purpose("key", environment, user), "keyPair"),
             agent=authentication.agent,
             password=self._secret(authentication.password_from, _purpose("password", environment, user)),
             passphrase=self._secret(
@@ -266,10 +271,12 @@ class Connections:
             self._warned.add(environment.reference)
         self._warn(words)
 
-    def _secret(self, reference: SecretReference | None, purpose: str) -> Callable[[], str] | None:
+    def _secret(
+        self, reference: SecretReference | None, purpose: str, expected: Expected = "password"
+    ) -> Callable[[], str] | None:
         if reference is None:
             return None
-        return _Secret(self._secrets, reference, purpose)
+        return _Secret(self._secrets, reference, purpose, expected)
 
 
 def _danger(environment: Environment) -> str:
@@ -304,6 +311,7 @@ class _Secret:
     secrets: Secrets = field(repr=False)
     reference: SecretReference
     purpose: str = field(compare=False)
+    expected: Expected
     asked_for: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -311,7 +319,10 @@ class _Secret:
         object.__setattr__(self, "asked_for", self.purpose if self.reference.kind == "prompt" else "")
 
     def __call__(self) -> str:
-        return self.secrets.resolve(self.reference, self.purpose)
+        return self.secrets.resolve(self.reference, self.purpose, self.expected)
+
+    def __str__(self) -> str:
+        return str(self.reference)
 
 
 def secrets_of(environment: Environment, user: EnvironmentUser) -> list[tuple[SecretReference, str]]:
@@ -325,6 +336,8 @@ def secrets_of(environment: Environment, user: EnvironmentUser) -> list[tuple[Se
 
 
 def _purpose(what: str, environment: Environment, user: EnvironmentUser) -> str:
+    if what == "key":
+        return f"private key of {user.name} on {environment.name}"
     if what == "passphrase":
-        return f"passphrase of the key {user.authentication.key}"
+        return f"passphrase of the key {user.authentication.key or user.authentication.key_from}"
     return f"password of {user.name} on {environment.name}"

@@ -29,13 +29,13 @@ class SecretReference:
 
     Attributes:
         kind: ``env`` (variable), ``file`` (first line of a file), ``command`` (first line it prints),
-            ``keyring`` (the system's), ``vault`` (HashiCorp's) or ``prompt`` (asked of the person at the
-            terminal).
-        value: the variable's name, the path, the command line, ``SERVICE/ACCOUNT``, ``MOUNT/PATH#KEY``; empty
-            for ``prompt``.
+            ``keyring`` (the system's), ``vault`` (HashiCorp's), ``credential`` (one that was given a name) or
+            ``prompt`` (asked of the person at the terminal).
+        value: the variable's name, the path, the command line, ``SERVICE/ACCOUNT``, ``MOUNT/PATH#KEY``, the
+            credential's name; empty for ``prompt``.
     """
 
-    kind: Literal["env", "file", "command", "keyring", "vault", "prompt"]
+    kind: Literal["env", "file", "command", "keyring", "vault", "credential", "prompt"]
     value: str = ""
 
     def __str__(self) -> str:
@@ -52,6 +52,7 @@ class Authentication:
         passphrase_from: where the key's passphrase is.
         password_from: where the password is (also answers keyboard-interactive).
         certificate: path of the certificate (PEM) that belongs to the key; on Windows hosts only.
+        key_from: where the private key itself is, in place of ``key``.
     """
 
     agent: bool = False
@@ -59,6 +60,33 @@ class Authentication:
     passphrase_from: SecretReference | None = None
     password_from: SecretReference | None = None
     certificate: str | None = None
+    key_from: SecretReference | None = None
+
+
+CredentialKind = Literal["password", "keyPair"]
+Expected = Literal["any", "password", "keyPair"]
+"""What a secret has to be where it is used, as credentials suppliers of plugins name it."""
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A password or a key pair that was given a name: where it is, and for which account.
+
+    Attributes:
+        name: unique among credentials.
+        kind: ``password`` or ``keyPair``.
+        secret_from: where the password or the private key is.
+        username: of the account; empty where it is for none in particular, or ``username_from`` says it.
+        username_from: where the account's name is.
+        public_key: of a key pair; None takes it from the private key.
+    """
+
+    name: str
+    kind: CredentialKind
+    secret_from: SecretReference
+    username: str = ""
+    username_from: SecretReference | None = None
+    public_key: str | None = None
 
 
 @dataclass(frozen=True)

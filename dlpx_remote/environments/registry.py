@@ -74,7 +74,7 @@ class Registry:
                 fingerprint=spec.fingerprint,
                 directory=spec.directory,
                 privilege=spec.privilege,
-                privilege_password_from=_text(spec.privilege_password_from),
+                privilege_password_from=stored_reference(spec.privilege_password_from),
                 **_windows_columns(spec),
                 made_on_host=[],
                 added=datetime.now(UTC),
@@ -167,7 +167,7 @@ class Registry:
         with self._store.write() as session:
             row = _row(session, environment)
             row.privilege = privilege
-            row.privilege_password_from = _text(password_from)
+            row.privilege_password_from = stored_reference(password_from)
             session.flush()
             return _environment(row)
 
@@ -231,11 +231,12 @@ class Registry:
             is_primary=primary,
             agent=authentication.agent,
             key_path=None if authentication.key is None else _absolute(authentication.key),
-            passphrase_from=_text(authentication.passphrase_from),
-            password_from=_text(authentication.password_from),
+            passphrase_from=stored_reference(authentication.passphrase_from),
+            password_from=stored_reference(authentication.password_from),
             certificate_path=None
             if authentication.certificate is None
             else _absolute(authentication.certificate),
+            key_from=stored_reference(authentication.key_from),
         )
 
 
@@ -322,7 +323,8 @@ def _user(row: EnvironmentRow, name: str) -> UserRow:
     raise _unknown_user(row.name, name, [user.name for user in row.users])
 
 
-def _text(reference: SecretReference | None) -> str | None:
+def stored_reference(reference: SecretReference | None) -> str | None:
+    """A reference as the state keeps it: paths are absolute, as later commands may run elsewhere."""
     if reference is None:
         return None
     if reference.kind == "file":
@@ -358,6 +360,7 @@ def _environment(row: EnvironmentRow) -> Environment:
                     passphrase_from=_reference(user.passphrase_from),
                     password_from=_reference(user.password_from),
                     certificate=user.certificate_path,
+                    key_from=_reference(user.key_from),
                 ),
                 primary=user.is_primary,
             )

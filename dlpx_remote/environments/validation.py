@@ -24,7 +24,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEYRING = re.compile(r"[^/]+(/[^/]+)*/[^/]+")
 _VAULT = re.compile(r"[^/#]+/[^#]*[^/#]#[^#]+")
 _REFERENCE_FORMS = (
-    "env:VARIABLE, file:PATH, command:COMMAND, keyring:SERVICE/ACCOUNT, vault:MOUNT/PATH#KEY or prompt"
+    "env:VARIABLE, file:PATH, command:COMMAND, keyring:SERVICE/ACCOUNT, vault:MOUNT/PATH#KEY, "
+    "credential:NAME or prompt"
 )
 
 
@@ -96,6 +97,8 @@ def parse_secret_reference(text: str, what: str = "The secret") -> SecretReferen
             reference = SecretReference("keyring", value)
         case "vault":
             reference = SecretReference("vault", value)
+        case "credential":
+            reference = SecretReference("credential", value)
         case _:
             raise InvalidRequest(
                 f"{what} must be a reference to where the secret is, not the secret itself.",
@@ -108,7 +111,7 @@ def parse_secret_reference(text: str, what: str = "The secret") -> SecretReferen
 
 def check_secret_reference(reference: SecretReference, what: str = "The secret") -> None:
     """Refuse a reference that can never be resolved."""
-    if reference.kind not in ("env", "file", "command", "keyring", "vault", "prompt"):
+    if reference.kind not in ("env", "file", "command", "keyring", "vault", "credential", "prompt"):
         raise InvalidRequest(f"{what} has an unknown kind of reference.", f"Use {_REFERENCE_FORMS}.")
     if reference.kind == "prompt":
         if reference.value:
@@ -126,10 +129,21 @@ def check_secret_reference(reference: SecretReference, what: str = "The secret")
         raise InvalidRequest(
             f"{what} names no key of a secret in Vault.", f"Write {VAULT_FORM}, as in vault:kv/db1#password."
         )
+    if reference.kind == "credential":
+        check_credential_name(reference.value)
     if reference.kind == "env" and not _VARIABLE.fullmatch(reference.value):
         raise InvalidRequest(
             f"{what} does not name an environment variable after 'env:'.",
             "Give the variable's name (letters, digits, underscores), not its value.",
+        )
+
+
+def check_credential_name(name: str) -> None:
+    """Refuse names that would be unusable on a command line."""
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{name!r} cannot be the name of a credential.",
+            "Use at most 100 letters, digits, '.', '_' and '-', with a letter or digit first.",
         )
 
 
@@ -215,9 +229,18 @@ def check_authentication(authentication: Authentication) -> None:
         check_secret_reference(authentication.password_from, "--password-from")
     if authentication.passphrase_from is not None:
         check_secret_reference(authentication.passphrase_from, "--passphrase-from")
-        if authentication.key is None:
+        if authentication.key is None and authentication.key_from is None:
             raise InvalidRequest(
                 "A passphrase was given without a key.", "Add --key PATH, or leave out --passphrase-from."
+            )
+    if authentication.key_from is not None:
+        check_secret_reference(authentication.key_from, "--key-from")
+        if authentication.key is not None:
+            raise InvalidRequest("There are two keys.", "Give either --key or --key-from.")
+        if authentication.key_from.kind == "prompt":
+            raise InvalidRequest(
+                "A private key cannot be asked for at the terminal.",
+                "Say where it is: --key PATH, or --key-from vault:MOUNT/PATH#KEY or another place.",
             )
     if authentication.key is not None:
         if "PRIVATE KEY" in authentication.key or "\n" in authentication.key:

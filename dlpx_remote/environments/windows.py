@@ -58,10 +58,10 @@ def check_windows_login(access: WindowsAccess, authentication: Authentication) -
     Raises:
         InvalidRequest: says which.
     """
-    if authentication.agent or authentication.passphrase_from is not None:
+    if authentication.agent or authentication.passphrase_from is not None or authentication.key_from:
         raise InvalidRequest(
-            "Windows hosts know neither an SSH agent nor a passphrase.",
-            "Leave out --agent and --passphrase-from; a client certificate's key must have none.",
+            "Windows hosts know neither an SSH agent nor a passphrase, and take keys from files only.",
+            "Leave out --agent, --passphrase-from and --key-from; a certificate's key has no passphrase.",
         )
     by_certificate = access.login == "certificate"
     given = authentication.key is not None or authentication.certificate is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dlpx_remote.store import (  # so that all tables are known to the metadata
     job_models,  # noqa: F401
+    operator_models,  # noqa: F401
     schedule_models,  # noqa: F401
     source_models,  # noqa: F401
 )

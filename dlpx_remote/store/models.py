@@ -150,6 +150,7 @@ class UserRow(Base):
     passphrase_from: Mapped[str | None] = mapped_column(Text)
     password_from: Mapped[str | None] = mapped_column(Text)
     certificate_path: Mapped[str | None] = mapped_column(Text)
+    key_from: Mapped[str | None] = mapped_column(Text)
 
     environment: Mapped[EnvironmentRow] = relationship(back_populates="users")
 

@@ -70,3 +70,5 @@ class StatusHistoryRow(Base):
     status: Mapped[str] = mapped_column(String(20))
     """``ACTIVE``, ``INACTIVE`` or ``UNKNOWN``."""
     error: Mapped[str] = mapped_column(Text)
+    asked_by: Mapped[str] = mapped_column(String(60), server_default="")
+    """The schedule that asked; empty where a person did."""

@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlpx_remote.environments.model import SecretReference
+from dlpx_remote.environments.credentials import WORDS
+from dlpx_remote.environments.model import CredentialKind, Expected, SecretReference
+from dlpx_remote.environments.secrets import Supplied
 from dlpx_remote.environments.validation import parse_secret_reference
 from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.operations.library import SuppliedCredentials
 from dlpx_remote.plugins.plugin import Plugin
 from dlpx_remote.plugins.sensitive import MASK
+from dlpx_remote.plugins.suppliers import supplier_of
+from dlpx_remote.workflows.suppliers import named_supplier, supplier_secrets
 
 LINKED = "linkedSourceDefinition"
 VIRTUAL = "virtualSourceDefinition"
@@ -31,8 +35,11 @@ _WORDS = {
     SNAPSHOT_PARAMETERS: "snapshot parameters",
 }
 
-Resolve = Callable[[SecretReference, str], str]
-"""The secret behind a reference; the second argument says what it is for."""
+Resolve = Callable[[SecretReference, str, Expected], Supplied]
+"""What is behind a reference; the second argument says what it is for, the third what it has to be."""
+
+KindOf = Callable[[SecretReference], CredentialKind | None]
+"""What a named credential is, by a reference to it; None for a reference of another kind."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,16 @@ class Given:
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
-def checked(plugin: Plugin, definition: str, given: Given) -> dict[str, Any]:
+def checked(
+    plugin: Plugin, definition: str, given: Given, kind_of: KindOf = lambda _reference: None
+) -> dict[str, Any]:
     """What was given as the plugin's schema has it, with its defaults.
+
+    Args:
+        plugin: whose schema it is.
+        definition: which part of the schema.
+        given: what a person gave.
+        kind_of: looks at named credentials.
 
     Raises:
         InvalidRequest: names every field that does not fit, with its path.
@@ -65,11 +80,17 @@ def checked(plugin: Plugin, definition: str, given: Given) -> dict[str, Any]:
         ) from None
     for name, text in given.texts.items():
         _put(schema, value, name.split("."), text, name)
-    value = dict(with_defaults(schema, value))
-    for where, secret in _secrets(plugin, definition, value):
+    value = dict(with_suppliers(schema, with_defaults(schema, value), kind_of))
+    for where, secret, expected in _secrets(plugin, definition, value):
         if not isinstance(secret, str):
             raise InvalidRequest(f"{where} must be a text: a reference to where the secret is.")
-        parse_secret_reference(secret, where)
+        reference = parse_secret_reference(secret, where)
+        kind = kind_of(reference)
+        if kind is not None and expected not in ("any", kind):
+            raise InvalidRequest(
+                f"{where} takes {WORDS[expected]}, and {secret} is {WORDS[kind]}.",
+                "Name another one; dlpx-remote credential list shows what there is.",
+            )
     problems = plugin.schema.validate(definition, value)
     if problems:
         raise InvalidRequest(
@@ -102,6 +123,28 @@ def with_defaults(schema: Mapping[str, Any], value: Any) -> Any:
     return completed
 
 
+def with_suppliers(schema: Mapping[str, Any], value: Any, kind_of: KindOf) -> Any:
+    """``value`` with an object in place of each text that stands for a credentials supplier.
+
+    A person may write the reference alone: ``credential:NAME``, ``env:VARIABLE``.
+    """
+    properties = schema.get("properties")
+    if not isinstance(value, Mapping) or not isinstance(properties, Mapping):
+        return value
+    completed = dict(value)
+    for name, inner in properties.items():
+        if name not in completed or not isinstance(inner, Mapping):
+            continue
+        supplier = supplier_of(str(inner.get("$ref", "")))
+        if supplier is None:
+            completed[name] = with_suppliers(inner, completed[name], kind_of)
+        elif isinstance(completed[name], str):
+            text = completed[name]
+            kind = kind_of(parse_secret_reference(text, name))
+            completed[name] = named_supplier(supplier, text, kind)
+    return completed
+
+
 @dataclass(frozen=True)
 class Resolved:
     """Parameters as a plugin operation is handed them.
@@ -124,15 +167,15 @@ def resolved(plugin: Plugin, definition: str, values: Mapping[str, Any], resolve
     complete = copy.deepcopy(dict(values))
     suppliers: list[tuple[Mapping[str, Any], SuppliedCredentials]] = []
 
-    def secret(text: str, where: str) -> str:
-        return resolve(parse_secret_reference(text, where), f"{where} of {plugin.config.name}")
+    def secret(text: str, where: str, expected: Expected) -> Supplied:
+        return resolve(parse_secret_reference(text, where), f"{where} of {plugin.config.name}", expected)
 
     for holder, key, where in _places(plugin, definition, complete):
         found = holder[key]
         if isinstance(found, Mapping):
             suppliers.append((found, _credentials(found, where, secret)))
         else:
-            holder[key] = secret(found, where)
+            holder[key] = secret(found, where, "any").secret
     return Resolved(complete, tuple(suppliers))
 
 
@@ -142,34 +185,32 @@ def shown(plugin: Plugin, definition: str, value: Any) -> Any:
 
 
 def _credentials(
-    supplier: Mapping[str, Any], where: str, secret: Callable[[str, str], str]
+    supplier: Mapping[str, Any], where: str, secret: Callable[[str, str, Expected], Supplied]
 ) -> SuppliedCredentials:
-    if "privateKey" in supplier:
-        return SuppliedCredentials(
-            username=supplier.get("username", ""),
-            private_key=secret(supplier["privateKey"], f"{where}.privateKey"),
-            public_key=supplier.get("publicKey"),
-        )
-    if "password" in supplier:
-        return SuppliedCredentials(
-            username=supplier.get("username", ""), password=secret(supplier["password"], f"{where}.password")
-        )
-    raise InvalidRequest(
-        f"{where} is a {supplier.get('type', 'credentials supplier')}, which this engine cannot ask.",
-        "Use NamedPasswordCredential or NamedKeyPairCredential, with references to the secrets.",
-    )
+    """What is behind a credentials supplier, when the plugin asks."""
+    username = supplier.get("username", "")
+    parts = {part.name: part for part in supplier_secrets(supplier, where)}
+    if "username" in parts:
+        part = parts["username"]
+        username = secret(part.reference, part.where, "any").secret
+    part = parts["secret"]
+    found = secret(part.reference, part.where, part.expected)
+    username = username or found.username
+    if found.kind == "password":
+        return SuppliedCredentials(username, password=found.secret)
+    public_key = supplier.get("publicKey") or found.public_key
+    return SuppliedCredentials(username, private_key=found.secret, public_key=public_key)
 
 
-def _secrets(plugin: Plugin, definition: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Every text in ``value`` that must be a reference to a secret, with its path."""
+def _secrets(plugin: Plugin, definition: str, value: Any) -> Iterator[tuple[str, Any, Expected]]:
+    """Every text in ``value`` that must be a reference to a secret: its path, and what it has to lead to."""
     for holder, key, where in _places(plugin, definition, value):
         found = holder[key]
         if isinstance(found, Mapping):
-            for name in ("password", "privateKey"):
-                if name in found:
-                    yield f"{where}.{name}", found[name]
+            for part in supplier_secrets(found, where):
+                yield part.where, part.reference, part.expected
         else:
-            yield where, found
+            yield where, found, "any"
 
 
 def _places(plugin: Plugin, definition: str, value: Any) -> Iterator[tuple[Any, Any, str]]:

@@ -233,10 +233,14 @@ class _Login:
                 f"the key {target.key}",
                 load_key(Path(target.key).expanduser(), target.passphrase, hop, self._deadline),
             )
+        if target.key_text is not None:
+            text = _ask(target.key_text, self._deadline).strip().encode() + b"\n"
+            label = f"the key from {target.key_text}"
+            yield label, _key_of(text, label, target.passphrase, hop, self._deadline)[0]
         named = self._named()
         ours: tuple[tuple[str, paramiko.AgentKey], ...] = ()
         if target.agent or target.default_keys:
-            required = not (target.default_keys or target.key or target.password)
+            required = not (target.default_keys or target.key or target.key_text or target.password)
             ours = tuple(
                 (f"the agent's {key.get_name()} key {key.comment}".rstrip(), key)
                 for key in self._agent.keys(hop, self._deadline, required=required)
@@ -337,30 +341,7 @@ def _read_key(
         raise unusable(
             f"The key file {path} cannot be read: {error.strerror}.", "Check its permissions."
         ) from error
-    secret: str | None = None
-    try:
-        private = _load(data, None)
-        if private is None:
-            if passphrase is None:
-                raise unusable(
-                    f"The key {path} is protected by a passphrase, and none was given.",
-                    "Give the passphrase, or load the key into an SSH agent with ssh-add.",
-                )
-            secret = _ask(passphrase, deadline)
-            try:
-                private = _load(data, secret.encode())
-            except ValueError as error:
-                raise unusable(f"The passphrase for the key {path} is wrong.", "Check it.") from error
-    except ValueError as error:
-        hint = " It looks like a public key." if data.startswith((b"ssh-", b"ecdsa-")) else ""
-        raise unusable(
-            f"{path} is no private key that can be read.{hint}", "Name the private key file."
-        ) from error
-    key = as_key(private)
-    if key is None:
-        raise unusable(
-            f"The key {path} has a type that is not supported.", "Use an Ed25519, ECDSA or RSA key."
-        )
+    key, protected = _key_of(data, f"the key {path}", passphrase, hop, deadline)
     if certificate.exists():
         try:
             key.load_certificate(str(certificate))
@@ -368,6 +349,41 @@ def _read_key(
             raise unusable(
                 f"The certificate {certificate} cannot be used: {error}.", "Renew or remove it."
             ) from error
+    return key, protected
+
+
+def _key_of(
+    data: bytes, label: str, passphrase: Callable[[], str] | None, hop: Hop, deadline: Deadline
+) -> tuple[paramiko.PKey, bool]:
+    """The key in ``data``, which messages call ``label``, and whether a passphrase protects it."""
+
+    def unusable(message: str, action: str = "") -> CredentialUnusable:
+        return CredentialUnusable(message, action, host=hop.host, user=hop.user)
+
+    secret: str | None = None
+    what = f"{label[0].upper()}{label[1:]}"
+    try:
+        private = _load(data, None)
+        if private is None:
+            if passphrase is None:
+                raise unusable(
+                    f"{what} is protected by a passphrase, and none was given.",
+                    "Give the passphrase, or load the key into an SSH agent with ssh-add.",
+                )
+            secret = _ask(passphrase, deadline)
+            try:
+                private = _load(data, secret.encode())
+            except ValueError as error:
+                raise unusable(f"The passphrase for {label} is wrong.", "Check it.") from error
+    except ValueError as error:
+        hint = " It looks like a public key." if data.startswith((b"ssh-", b"ecdsa-")) else ""
+        raise unusable(
+            f"{what.removeprefix('The key ')} is no private key that can be read.{hint}",
+            "Name the private key file.",
+        ) from error
+    key = as_key(private)
+    if key is None:
+        raise unusable(f"{what} has a type that is not supported.", "Use an Ed25519, ECDSA or RSA key.")
     return key, secret is not None
 
 

@@ -40,6 +40,7 @@ class SshTarget:
         port: None takes ``ssh_config``'s, else 22.
         jump: jump hosts as ``user@host:port``, nearest first; empty takes ``ssh_config``'s ``ProxyJump``.
         key: path of a private key to offer; a certificate beside it (``-cert.pub``) is offered with it.
+        key_text: gives the text of a private key to offer, whose place its ``str`` says.
         agent: offer the SSH agent's keys.
         password: gives the password (also for keyboard-interactive) when it is needed.
         passphrase: gives the key's passphrase when it is needed.
@@ -60,6 +61,7 @@ class SshTarget:
     jump: tuple[str, ...] = ()
     key: str | None = None
     agent: bool = False
+    key_text: Callable[[], str] | None = field(default=None, repr=False)
     password: Callable[[], str] | None = field(default=None, repr=False)
     passphrase: Callable[[], str] | None = field(default=None, repr=False)
     host_key_policy: HostKeyPolicy = "strict"

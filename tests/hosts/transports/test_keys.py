@@ -78,6 +78,19 @@ def test_an_encrypted_key_of_any_type_and_form_lets_in(
     assert open_connection(target_of(sshd, key=str(path), passphrase=lambda: passphrase)).is_open
 
 
+def test_a_key_that_lies_in_no_file_lets_in(sshd: Sshd, open_connection: Connect) -> None:
+    text = sshd.user_key.read_text()
+    assert open_connection(target_of(sshd, key=None, key_text=lambda: text)).is_open
+
+
+def test_a_text_that_is_no_key_is_refused_before_the_host_sees_anything(
+    sshd: Sshd, open_connection: Connect
+) -> None:
+    with pytest.raises(CredentialUnusable, match="is no private key that can be read") as caught:
+        open_connection(target_of(sshd, key=None, key_text=lambda: "no key at all"))
+    assert "no key at all" not in str(caught.value)
+
+
 @pytest.mark.parametrize("algorithm", ["rsa-sha2-256", "rsa-sha2-512"])
 def test_rsa_keys_of_hosts_and_users_sign_with_sha2(
     algorithm: str, start_sshd: Start, open_connection: Connect

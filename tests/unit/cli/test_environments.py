@@ -55,6 +55,7 @@ def test_what_was_said_is_what_is_stored(command: CommandLine, files: Path) -> N
         "passphrase_from": "command:pass show key",
         "password_from": "file:/run/secrets/oracle",
         "certificate": None,
+        "key_from": None,
     }
 
 

@@ -58,6 +58,10 @@ ALL_COMMANDS = sorted(_commands(typer.main.get_command(application)))
 def test_there_are_the_commands_that_the_documentation_names() -> None:
     assert [" ".join(words) for words in ALL_COMMANDS] == [
         "backup",
+        "credential add",
+        "credential list",
+        "credential remove",
+        "credential test",
         "demo",
         "discover",
         "doctor",

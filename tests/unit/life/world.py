@@ -100,7 +100,7 @@ class World:
             workers=workers,
             pool=self.pool,
             attaching=Attaching(self.mounting, self.registry.get, self.connection),
-            resolve=self.secrets.resolve,
+            resolve=self.secrets.supply,
         )
         self._jobs = 0
 

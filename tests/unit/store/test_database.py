@@ -96,8 +96,9 @@ def test_what_an_older_version_wrote_is_kept_and_means_what_it_meant(state: Path
         added_since = ("privilege", "privilege_password_from", "scheme", "login", "ca_file", "unencrypted")
         for column in added_since:
             session.execute(text(f"ALTER TABLE environments DROP COLUMN {column}"))
-        session.execute(text("ALTER TABLE environment_users DROP COLUMN certificate_path"))
-        for table in ("status_history", "boots", "turns", "schedules"):
+        for column in ("certificate_path", "key_from"):
+            session.execute(text(f"ALTER TABLE environment_users DROP COLUMN {column}"))
+        for table in ("outbox", "credentials", "status_history", "boots", "turns", "schedules"):
             session.execute(text(f"DROP TABLE {table}"))
         for table in ("hook_templates", "hooks", "snapshots", "sources"):
             session.execute(text(f"DROP TABLE {table}"))
@@ -322,6 +323,8 @@ def test_no_column_can_hold_a_secret() -> None:
         if any(word in column.name for word in ("password", "secret", "passphrase", "key", "token"))
     }
     assert columns == {
+        "credentials.secret_from",
+        "environment_users.key_from",
         "environment_users.key_path",
         "environment_users.passphrase_from",
         "environment_users.password_from",
