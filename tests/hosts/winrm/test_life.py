@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 import pytest
 
 from containers.winrm.responder import Invocation, Reply
-from dlpx_remote.engine import Engine, WindowsAccess
+from dlpx_remote.engine import Authentication, Engine, EnvironmentSpec, WindowsAccess
 from dlpx_remote.engine_jobs import JobFailed
 from dlpx_remote.engine_sources import Given, Hook, Script
 from dlpx_remote.storage.initialise import PoolChoice, initialise
 from dlpx_remote.store import Ledger, Settings, Store
+from tests.hosts.sshd import Sshd
 from tests.hosts.winrm.conftest import MATRIX, WindowsFactory
 from tests.hosts.winrm.test_engine import FACTS, Disk, spec
 from tests.hosts.winrm.windows import Windows
@@ -81,6 +83,7 @@ def post_snapshot(direct_source, repository, source_config):
 def mounts(virtual_source, repository):
     place = virtual_source.connection.environment
     where = [Mount(place, path) for path in virtual_source.parameters.paths]
+    where += [Mount(each["environment"], each["path"]) for each in virtual_source.parameters.beside]
     owner = virtual_source.parameters.owner
     return MountSpecification(where, OwnershipSpecification(owner, owner) if owner else None)
 
@@ -133,7 +136,13 @@ SCHEMA = {
     "sourceConfigDefinition": _object({"path": TEXT}, "path", identityFields=["path"], nameField="path"),
     "linkedSourceDefinition": _object({"login": SUPPLIER}),
     "virtualSourceDefinition": _object(
-        {"paths": {"type": "array", "items": TEXT, "default": []}, "owner": {"type": "integer"}}, "paths"
+        {
+            "paths": {"type": "array", "items": TEXT, "default": []},
+            "beside": {"type": "array", "items": {"type": "object"}, "default": []},
+            "owner": {"type": "integer"},
+        },
+        "paths",
+        "beside",
     ),
     "snapshotDefinition": _object({"note": TEXT}),
 }
@@ -304,6 +313,36 @@ def test_an_nfs_mount_is_refused_with_the_reason_and_nothing_is_left(site: Site)
     assert not site.shared
     assert site.engine.vdbs.all() == []
     assert (site.volumes(), site.ledger()) == (volumes, ledger)
+
+
+def test_a_mount_on_a_unix_host_beside_is_for_the_owner_that_is_named(site: Site, tmp_path: Path) -> None:
+    site.link()
+    site.sync()
+    (tmp_path / "sshd").mkdir()
+    (tmp_path / "targets").mkdir()
+    path = tmp_path / "targets" / "clone"
+    with Sshd(tmp_path / "sshd", ["UsePAM no"], quick=True) as server:
+        added = site.engine.add_environment(
+            EnvironmentSpec(
+                "db1",
+                server.address,
+                server.user,
+                port=server.port,
+                authentication=Authentication(key=str(server.user_key)),
+                fingerprint=server.fingerprint(),
+                directory=str(tmp_path / "unix"),
+                privilege="none" if os.geteuid() == 0 else "sudo",
+            )
+        )
+        beside = [{"environment": added.reference, "path": str(path)}]
+        with pytest.raises(
+            JobFailed, match=r"no user and group number .* Have the plugin return an Ownership"
+        ):
+            site.provision(beside=beside)
+        site.provision(beside=beside, owner=4321)
+        assert (path.stat().st_uid, path.stat().st_gid) == (4321, 4321)
+        site.engine.jobs.result(site.engine.vdbs.delete("clone"))
+        assert not path.exists()
 
 
 def test_credentials_that_an_operator_names_reach_the_script_and_nobody_else(
