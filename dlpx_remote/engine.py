@@ -12,6 +12,7 @@ from typing import Any, Self
 import platformdirs
 
 from dlpx_remote.engine_credentials import NamedCredentials
+from dlpx_remote.engine_events import Events
 from dlpx_remote.engine_schedules import Schedules
 from dlpx_remote.engine_sources import LifeCycle
 from dlpx_remote.engine_storage import Storage
@@ -143,7 +144,7 @@ class Engine:
     ``jobs`` are its jobs: :class:`~dlpx_remote.jobs.jobs.Jobs`; ``engine_jobs`` has the rest. ``storage`` is
     its pool of data sets: :class:`~dlpx_remote.engine_storage.Storage`. ``dsources``, ``vdbs``, ``snapshots``
     and ``hooks`` are what ``engine_sources`` describes, ``mounts`` what ``engine_mounts`` does, and
-    ``credentials`` what ``engine_credentials`` does.
+    ``credentials`` and ``events`` what ``engine_credentials`` and ``engine_events`` do.
 
     Args:
         state: directory of the engine's state; None takes the user's data directory for ``dlpx-remote``
@@ -155,6 +156,7 @@ class Engine:
         idle: seconds without use after which the connection to a host is closed; None keeps it open.
         trace: told of every stage of every connection, command and transfer (started, complete, failed), from
             the thread that works; :class:`Figures` is one that adds up.
+        json_log: write the log as JSON, one object a line.
     """
 
     def __init__(
@@ -166,11 +168,12 @@ class Engine:
         on_warning: Warn | None = None,
         idle: float | None = IDLE,
         trace: Trace | None = None,
+        json_log: bool = False,
     ) -> None:
         directory = (state or default_state()).expanduser().absolute()
         self._store = Store(directory, database)
         try:
-            self._log = EngineLog(directory / "log")
+            self._log = EngineLog(directory / "log", as_json=json_log)
         except RemoteError:
             self._store.close()
             raise
@@ -182,6 +185,7 @@ class Engine:
         self._plugins = Plugins(self._store, directory / "plugins", self._workers)
         self.credentials = NamedCredentials(self._store, prompt, self._warn)
         self._secrets = self.credentials.secrets
+        self.events = Events(self._store, self._secrets)
         self._trace = trace
         self._connections = self._new_connections()
         self._workflows: dict[str, Workflow] = {}

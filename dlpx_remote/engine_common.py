@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from dlpx_remote.environments.model import Environment
 from dlpx_remote.environments.registry import Registry
-from dlpx_remote.errors import InvalidRequest
+from dlpx_remote.errors import InvalidRequest, RemoteError
 from dlpx_remote.jobs.inline import InlineJob
 from dlpx_remote.jobs.jobs import Jobs
 from dlpx_remote.plugins.config import PluginConfig
 from dlpx_remote.plugins.plugin import Plugin, load_plugin
+from dlpx_remote.redaction import redact
 from dlpx_remote.workflows import hook_records, linked, virtual
 from dlpx_remote.workflows.attaching import mount_locks
 from dlpx_remote.workflows.hook_records import HookRecords
@@ -25,6 +27,7 @@ from dlpx_remote.workflows.parameters import KindOf
 from dlpx_remote.workflows.plugins import Plugins
 from dlpx_remote.workflows.removal import Dependant, dependants, in_use
 from dlpx_remote.workflows.rooms import Rooms
+from dlpx_remote.workflows.scheduling import ScheduleRecords, StatusCheck
 from dlpx_remote.workflows.source_records import SourceRecords
 from dlpx_remote.workflows.sources import DISABLED, ENABLED, Hook, Kind, Source, WrongState
 from dlpx_remote.workflows.views import SourceView, Views
@@ -43,6 +46,7 @@ class Parts:
         records: dSources, VDBs and snapshots.
         hooks: hooks and templates.
         kind_of: what a named credential is.
+        schedules: schedules, and what status checks found.
     """
 
     rooms: Callable[[], Rooms]
@@ -53,6 +57,7 @@ class Parts:
     records: SourceRecords
     hooks: HookRecords
     kind_of: KindOf
+    schedules: ScheduleRecords
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,24 @@ class Sources:
             on_line: takes each line that the plugin prints.
         """
         source = self._find(name)
+        try:
+            found = self._ask_status(source, on_line)
+        except RemoteError as error:
+            self._keep(source, "UNKNOWN", str(error))
+            raise
+        self._keep(source, found)
+        return found
+
+    def check(self, name: str, asked_by: str) -> StatusCheck:
+        """The same for a schedule: what cannot be asked is ``UNKNOWN``, and says why."""
+        source = self._find(name)
+        try:
+            found, error = self._ask_status(source, None), ""
+        except RemoteError as failed:
+            found, error = "UNKNOWN", str(failed)
+        return self._keep(source, found, error, asked_by)
+
+    def _ask_status(self, source: Source, on_line: Callable[[str], None] | None) -> str:
         work = linked.status if self._kind == "dsource" else virtual.status
         job = InlineJob("status")
         try:
@@ -110,6 +133,11 @@ class Sources:
         finally:
             for line in job.lines if on_line is not None else ():
                 on_line(line)  # type: ignore[misc]
+
+    def _keep(self, source: Source, status: str, error: str = "", asked_by: str = "") -> StatusCheck:
+        check = StatusCheck(datetime.now(UTC), status, redact(error), asked_by)
+        self._parts.schedules.record_status(source.reference, check)
+        return check
 
     def dependants(self, name: str) -> list[str]:
         """What deleting it with ``force`` takes along, each as ``the VDB masked``; the last made first."""

@@ -81,7 +81,7 @@ def database_from(
     return environment.get(DATABASE_VARIABLE) or None
 
 
-def start_worker(state: Path, database: str | None) -> int:
+def start_worker(state: Path, database: str | None, *, json_log: bool = False) -> int:
     """Start a worker on this machine that ends when there is nothing left to do; its process id.
 
     It lives on when this process ends, and asks nobody for a secret. What it says goes to the engine's log.
@@ -89,12 +89,17 @@ def start_worker(state: Path, database: str | None) -> int:
     Args:
         state: the state directory.
         database: URL; None for SQLite in ``state``.
+        json_log: write the log as JSON.
     """
     environment = dict(os.environ)
     environment.pop(DATABASE_VARIABLE, None)
     if database is not None:
         environment[DATABASE_VARIABLE] = database
-    command = (sys.executable, "-m", "dlpx_remote", "--state", str(state), "worker", "--idle", str(IDLE))
+    command = (
+        *(sys.executable, "-m", "dlpx_remote", "--state", str(state)),
+        *("--log-format", "json" if json_log else "text"),
+        *("worker", "--idle", str(IDLE)),
+    )
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

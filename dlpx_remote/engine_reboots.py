@@ -17,6 +17,7 @@ from dlpx_remote.errors import NotFound, RemoteError
 from dlpx_remote.jobs.model import JobState
 from dlpx_remote.redaction import redact
 from dlpx_remote.store import Store
+from dlpx_remote.store.outbox import Outbox
 from dlpx_remote.workflows.reboots import Boot, BootRecords, boot_of
 from dlpx_remote.workflows.sources import ENABLED, Source
 
@@ -42,6 +43,7 @@ class Reboots:
         self._dsources = dsources
         self._vdbs = vdbs
         self._records = BootRecords(store)
+        self._outbox = Outbox(store)
 
     def look(self, environment: str, now: datetime, say: Say) -> None:
         """Look at one host, by reference, and do what has to be done.
@@ -65,6 +67,9 @@ class Reboots:
         if boot != known.boot:
             active = {one.reference: None for one in self._on(environment) if one.active}
             if active:
+                self._outbox.put(
+                    "host.rebooted", {"environment": found.name, "sources_to_bring_up": len(active)}
+                )
                 say(f"{found.name} was rebooted: bringing {len(active)} of its sources up again.")
             known = Boot(boot, now if active else None, dict(active))
             self._records.put(environment, known)

@@ -23,6 +23,7 @@ from dlpx_remote.errors import NotFound, RemoteError
 from dlpx_remote.jobs.base import Busy
 from dlpx_remote.redaction import redact
 from dlpx_remote.store import Store
+from dlpx_remote.store.outbox import Outbox
 from dlpx_remote.workflows.removal import dependants_of_snapshot
 from dlpx_remote.workflows.scheduling import (
     Due,
@@ -67,6 +68,8 @@ class Schedules:
         self._snapshots = snapshots
         self._records = ScheduleRecords(store)
         self._reboots = Reboots(store, parts, dsources, vdbs)
+        self._outbox = Outbox(store)
+        self._workers: dict[tuple[str, str], bool] = {}
         self._at_work: dict[str, Future[None]] = {}
 
     def add(
@@ -117,7 +120,7 @@ class Schedules:
         return self._do(self._records.get(reference))
 
     def statuses(self, source: str, newest: int = 50) -> list[StatusCheck]:
-        """What scheduled status checks of a dSource or VDB found, the newest first."""
+        """What checks of the status of a dSource or VDB found, the newest first."""
         return self._records.statuses(self._parts.records.get(source).reference, newest)
 
     def work(self, stop: threading.Event, say: Say) -> None:
@@ -170,6 +173,16 @@ class Schedules:
         schedule = due.schedule
         what = f"{schedule.reference} {schedule.action} {schedule.source}"
         if due.missed:
+            self._outbox.put(
+                "schedule.missed",
+                {
+                    "schedule": schedule.reference,
+                    "action": schedule.action,
+                    "object": schedule.source,
+                    "runs": due.missed + 1,
+                    "since": schedule.next.isoformat(),
+                },
+            )
             say(
                 f"{what}: {due.missed + 1} runs since {schedule.next:%Y-%m-%d %H:%M} UTC found no worker; "
                 "it is run once now."
@@ -205,11 +218,7 @@ class Schedules:
 
     def _check(self, schedule: Schedule) -> str:
         asked = self._dsources if schedule.kind == "dsource" else self._vdbs
-        try:
-            check = StatusCheck(datetime.now(UTC), asked.status(schedule.source_reference), "")
-        except RemoteError as error:
-            check = StatusCheck(datetime.now(UTC), "UNKNOWN", redact(str(error)))
-        self._records.record_status(schedule.source_reference, check)
+        check = asked.check(schedule.source_reference, schedule.reference)
         return f"{check.status} {check.error}".rstrip()
 
     def _tidy(self, schedule: Schedule) -> list[str]:
@@ -226,8 +235,13 @@ class Schedules:
     def _has_worker(self, source: Source) -> bool:
         if source.kind != "dsource" or not source.staged:
             return False
-        operations = self._parts.plugins.get(source.plugin).operations
-        return any(one.name == "linked.worker" and one.implemented for one in operations)
+        plugin = self._parts.plugins.get_summary(source.plugin)
+        build = (plugin.identifier, plugin.build_number)
+        if build not in self._workers:
+            operations = self._parts.plugins.get(plugin.identifier).operations
+            has = any(one.name == "linked.worker" and one.implemented for one in operations)
+            self._workers[build] = has
+        return self._workers[build]
 
     def _runs(self, job: str) -> bool:
         try:

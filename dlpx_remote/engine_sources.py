@@ -24,6 +24,7 @@ from dlpx_remote.workflows.parameters import Given, KindOf
 from dlpx_remote.workflows.plugins import Plugins
 from dlpx_remote.workflows.removal import dependants_of_snapshot, in_use
 from dlpx_remote.workflows.rooms import Volumes
+from dlpx_remote.workflows.scheduling import ScheduleRecords
 from dlpx_remote.workflows.source_records import SourceRecords
 from dlpx_remote.workflows.sources import Hook, HookTemplate, Script, Snapshot, SourceInUse, WrongState
 from dlpx_remote.workflows.views import MountView, SourceView
@@ -196,6 +197,7 @@ class LifeCycle:
             self.records,
             hooks,
             kind_of,
+            ScheduleRecords(store),
         )
         self.workflows = workflows(self.rooms)
         self.dsources = Dsources(parts)

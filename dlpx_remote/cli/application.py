@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from dlpx_remote.cli import (
     discovery,
     dsources,
     environments,
+    events,
     hooks,
     jobs,
     mounts,
@@ -33,11 +35,19 @@ from dlpx_remote.cli import (
     vdbs,
 )
 from dlpx_remote.cli.exits import Exit, report_defect, report_error
-from dlpx_remote.cli.output import ReaderGone, say
+from dlpx_remote.cli.output import ReaderGone, say, speak_json
 from dlpx_remote.cli.session import Settings, figures, logs, settings
 from dlpx_remote.errors import RemoteError
 
 PROGRAM = "dlpx-remote"
+
+
+class LogFormat(StrEnum):
+    """How the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
 
 application = typer.Typer(
     name=PROGRAM,
@@ -59,6 +69,7 @@ application.add_typer(hooks.commands, name="hook")
 application.command("run")(scripts.run_script)
 application.add_typer(jobs.commands, name="job")
 application.add_typer(schedules.commands, name="schedule")
+application.add_typer(events.commands, name="events")
 application.command("worker")(jobs.worker)
 application.add_typer(storage.commands, name="storage")
 application.add_typer(mounts.commands, name="nfs")
@@ -83,6 +94,7 @@ def _version(asked: bool) -> None:
 @application.callback()
 def before_the_command(
     context: typer.Context,
+    *,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -116,6 +128,14 @@ def before_the_command(
             help="Log to stderr what is done, and how long it took on each host; stack traces for errors.",
         ),
     ] = False,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(
+            "--log-format",
+            envvar="DLPX_REMOTE_LOG_FORMAT",
+            help="Of the log file and of what is said on stderr; json: one object a line.",
+        ),
+    ] = LogFormat.TEXT,
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -132,7 +152,9 @@ def before_the_command(
     chosen = settings(context)
     chosen.state, chosen.verbose = state, verbose
     chosen.database, chosen.database_from = database, database_from
-    context.with_resource(logs(verbose))
+    chosen.json_log = log_format is LogFormat.JSON
+    speak_json(chosen.json_log)
+    context.with_resource(logs(verbose, chosen.json_log))
     context.with_resource(figures(chosen))
 
 
@@ -144,6 +166,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """One command line, whatever happens, to an exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = Settings()
+    speak_json(False)
     _print_whatever_comes()
     stdout, stderr = sys.stdout, sys.stderr
     try:

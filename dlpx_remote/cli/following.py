@@ -171,7 +171,7 @@ def ensure_worker(context: typer.Context, engine: Engine) -> None:
 
     if not engine.jobs.has_worker():
         chosen = settings(context)
-        start_worker(chosen.state or default_state(), database_url(chosen))
+        start_worker(chosen.state or default_state(), database_url(chosen), json_log=chosen.json_log)
 
 
 def end_with(job: JobDetails) -> None:

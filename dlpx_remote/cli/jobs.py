@@ -210,7 +210,11 @@ def worker(
                     say(f"{reference} {job.title}: {job.state}")
                 known.discard(reference)
 
-        with _stopped_by_signals(stop), _clock(engine, stop if idle is None else None):
+        with (
+            _stopped_by_signals(stop),
+            _telling(engine),
+            _clock(engine, stop if idle is None else None),
+        ):
             engine.jobs.work(parallel, stop, idle=idle, on_turn=tell)
         tell([])
 
@@ -228,6 +232,19 @@ def _clock(engine: Engine, stop: threading.Event | None) -> Iterator[None]:
     finally:
         stop.set()
         clock.join()
+
+
+@contextmanager
+def _telling(engine: Engine) -> Iterator[None]:
+    """The webhook is told of events meanwhile, and of the last ones at the end."""
+    stop = threading.Event()
+    telling = threading.Thread(target=engine.events.work, args=(stop, say), name="events")
+    telling.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        telling.join()
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from pathlib import PurePath
 from typing import Any
@@ -40,8 +41,37 @@ def say(text: str = "") -> None:
 
 def complain(text: str) -> None:
     """A line on stderr: errors, warnings, and what is not the result."""
+    complain_as_is(as_log_line(plain(text)) if _json_on_stderr else plain(text))
+
+
+def complain_as_is(line: str) -> None:
+    """A line on stderr that is redacted already."""
     sys.stdout.flush()
-    print(plain(text), file=sys.stderr)
+    print(line, file=sys.stderr)
+
+
+_json_on_stderr = False
+
+
+def speak_json(wanted: bool) -> None:
+    """Whether each thing said on stderr is a JSON object in a line, as the log is then."""
+    global _json_on_stderr
+    _json_on_stderr = wanted
+
+
+def as_log_line(text: str) -> str:
+    """What is said to people, in the form of the log."""
+    level = text.partition(":")[0].lower()
+    return json.dumps(
+        {
+            "time": datetime.now(UTC).isoformat(),
+            "level": level if level in ("error", "warning") else "info",
+            "logger": "dlpx_remote.cli",
+            "process": os.getpid(),
+            "message": text,
+        },
+        ensure_ascii=False,
+    )
 
 
 def warn(text: str) -> None:

@@ -160,7 +160,7 @@ def run(context: typer.Context, schedule: ScheduleArgument, output: OutputOption
 
 @commands.command("history")
 def history(context: typer.Context, source: SourceArgument, output: OutputOption = Output.TABLE) -> None:
-    """Show what scheduled status checks of a dSource or VDB found, the newest first.
+    """Show what status checks of a dSource or VDB found, by schedule or by hand, the newest first.
 
     \b
     Example:
@@ -171,9 +171,12 @@ def history(context: typer.Context, source: SourceArgument, output: OutputOption
     if output is Output.JSON:
         as_json(found)
     elif not found:
-        say("No status has been checked by schedule yet.")
+        say("No status has been checked yet.")
     else:
-        table(("time (UTC)", "status", "why"), ((one.time, one.status, one.error) for one in found))
+        table(
+            ("time (UTC)", "status", "asked by", "why"),
+            ((one.time, one.status, one.asked_by or "hand", one.error) for one in found),
+        )
 
 
 def _print(found: Sequence[Schedule]) -> None:

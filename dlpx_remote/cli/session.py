@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from dlpx_remote.cli.output import complain, plain, warn
+from dlpx_remote.cli.output import complain, complain_as_is, plain, warn
 from dlpx_remote.cli.progress import hidden_progress
 from dlpx_remote.errors import InvalidRequest
+from dlpx_remote.logfile import JsonFormatter
 from dlpx_remote.redaction import RedactingFilter
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Settings:
         database: URL of the database, without a password; None where it is not typed.
         database_from: where such a URL is, which may hold a password.
         verbose: debug log, figures and stack traces on stderr.
+        json_log: one JSON object a line, in the log file and on stderr.
         figures: add up what happens on hosts where somebody wants to see it.
     """
 
@@ -40,6 +42,7 @@ class Settings:
     database: str | None = None
     database_from: str | None = None
     verbose: bool = False
+    json_log: bool = False
     figures: Figures | None = None
 
 
@@ -55,7 +58,12 @@ def open_engine(context: typer.Context) -> Engine:
 
     chosen = settings(context)
     return engine.Engine(
-        chosen.state, database_url(chosen), prompt=ask_secret, on_warning=warn, trace=chosen.figures
+        chosen.state,
+        database_url(chosen),
+        prompt=ask_secret,
+        on_warning=warn,
+        trace=chosen.figures,
+        json_log=chosen.json_log,
     )
 
 
@@ -111,18 +119,24 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            complain(self.format(record))
+            line = self.format(record)
+            if isinstance(self.formatter, JsonFormatter):
+                complain_as_is(line)
+            else:
+                complain(line)
         except Exception:  # the logging protocol: a handler reports its own failure this way
             self.handleError(record)
 
 
 @contextmanager
-def logs(verbose: bool) -> Iterator[None]:
+def logs(verbose: bool, as_json: bool = False) -> Iterator[None]:
     """The log on stderr while a command runs: errors, or everything when ``verbose``."""
     handler = _Handler()
     handler.setLevel(logging.DEBUG if verbose else logging.ERROR)  # what matters is said in words anyway
     handler.addFilter(RedactingFilter())
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(
+        JsonFormatter() if as_json else logging.Formatter("%(levelname)s %(name)s: %(message)s")
+    )
     root, paramiko, own = (logging.getLogger(name) for name in ("", "paramiko", "dlpx_remote"))
     before = paramiko.level, own.level
     # The library logs as errors what the engine reports in its own words.

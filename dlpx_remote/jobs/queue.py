@@ -23,6 +23,7 @@ from dlpx_remote.jobs.model import ACTIVE, JobState, Limits
 from dlpx_remote.redaction import redact
 from dlpx_remote.store import Store
 from dlpx_remote.store.job_models import ExecutorRow, JobLockRow, JobRow
+from dlpx_remote.store.outbox import put
 
 _POSTGRESQL_LOCK = 0x646C7079  # any number that is ours: held while jobs are given out
 
@@ -45,6 +46,19 @@ class Order:
     object: str
     locks: tuple[str, ...]
     hosts: tuple[str, ...]
+
+
+def told(row: JobRow) -> dict[str, str | None]:
+    """What an event tells of a job."""
+    return {
+        "job": row.reference,
+        "operation": row.operation,
+        "object": row.object,
+        "title": row.title,
+        "state": str(row.state),
+        "error": row.error_message,
+        "action": row.error_action,
+    }
 
 
 class Queue:
@@ -121,6 +135,7 @@ class Queue:
                         insert(JobLockRow), [{"name": name, "job_id": row.id} for name in set(row.locks)]
                     )
                 row.state, row.executor = JobState.RUNNING, executor
+                put(session, "job.started", told(row))
                 running += 1
                 hosts.update(row.hosts)
                 also_any -= 0 if mine else 1
@@ -146,6 +161,7 @@ class Queue:
             if state is JobState.QUEUED:
                 row.state, row.finished = JobState.CANCELLED, _now()
                 row.error_message = f"{reference} was cancelled before it began."
+                put(session, "job.ended", told(row))
             return JobState(row.state)
 
     def release_dead(self, dead: str, heir: str) -> list[Ticket]:

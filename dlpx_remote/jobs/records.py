@@ -19,10 +19,11 @@ from dlpx_remote.errors import RemoteError
 from dlpx_remote.jobs.base import Abandoned, Busy, Request
 from dlpx_remote.jobs.model import ACTIVE, JobState, StepState
 from dlpx_remote.jobs.outcomes import Outcome, same_title
-from dlpx_remote.jobs.queue import alone
+from dlpx_remote.jobs.queue import alone, told
 from dlpx_remote.redaction import redact
 from dlpx_remote.store import Store
 from dlpx_remote.store.job_models import ExecutorRow, JobEventRow, JobLockRow, JobRow, JobStepRow
+from dlpx_remote.store.outbox import put
 
 OUTPUT_LIMIT = 1 << 20
 """Bytes of output that are kept of one job."""
@@ -309,6 +310,7 @@ class Records:
                 )
             )
             session.execute(delete(JobLockRow).where(JobLockRow.job_id == job.id))
+            put(session, "job.ended", told(session.get_one(JobRow, job.id, populate_existing=True)))
 
     def cancel_requested(self, job: Begun) -> bool:
         """Whether somebody asked for the job's end.

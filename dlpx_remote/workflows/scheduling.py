@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from dlpx_remote.environments.registry import not_found
 from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.store import Store
+from dlpx_remote.store.outbox import put
 from dlpx_remote.store.schedule_models import ScheduleRow, StatusHistoryRow, TurnRow
 from dlpx_remote.store.source_models import SourceRow
 from dlpx_remote.workflows.sources import Snapshot, Source
@@ -102,11 +103,13 @@ class StatusCheck:
         time: when, in UTC.
         status: ``ACTIVE``, ``INACTIVE``, or ``UNKNOWN`` when it could not be asked.
         error: why not.
+        asked_by: the schedule that asked; empty where a person did.
     """
 
     time: datetime
     status: str
     error: str
+    asked_by: str = ""
 
 
 class ScheduleRecords:
@@ -224,10 +227,29 @@ class ScheduleRecords:
             number = session.scalars(select(SourceRow.id).where(SourceRow.reference == source)).first()
             if number is None:
                 return
+            before = session.scalars(
+                select(StatusHistoryRow.status)
+                .where(StatusHistoryRow.source_id == number)
+                .order_by(StatusHistoryRow.id.desc())
+                .limit(1)
+            ).first()
             session.add(
-                StatusHistoryRow(source_id=number, time=check.time, status=check.status, error=check.error)
+                StatusHistoryRow(
+                    source_id=number,
+                    time=check.time,
+                    status=check.status,
+                    error=check.error,
+                    asked_by=check.asked_by,
+                )
             )
             session.flush()
+            if before is not None and before != check.status:
+                name = session.scalars(select(SourceRow.name).where(SourceRow.id == number)).one()
+                put(
+                    session,
+                    "status.changed",
+                    {"object": name, "before": before, "status": check.status, "error": check.error},
+                )
             oldest = session.scalars(
                 select(StatusHistoryRow.id)
                 .where(StatusHistoryRow.source_id == number)
@@ -252,7 +274,7 @@ class ScheduleRecords:
                 .order_by(StatusHistoryRow.id.desc())
                 .limit(newest)
             )
-            return [StatusCheck(row.time, row.status, row.error) for row in rows]
+            return [StatusCheck(row.time, row.status, row.error, row.asked_by) for row in rows]
 
 
 def next_run(cron: str, zone: str, after: datetime) -> datetime:

@@ -91,6 +91,8 @@ def test_runs_that_no_worker_began_are_made_once_and_told(engine: Engine, site: 
 
     assert len(engine.schedules.statuses("copy")) == 1
     assert any("12 runs since" in line and "it is run once now" in line for line in said), said
+    assert engine.vdbs.status("copy") == "ACTIVE"
+    assert [one.asked_by for one in engine.schedules.statuses("copy")] == ["", added.reference]
     after = engine.schedules.get(added.reference)
     assert after.missed == 11
     assert after.next > NOW + timedelta(hours=2)
