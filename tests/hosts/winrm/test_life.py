@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from containers.winrm.responder import Invocation, Reply
 from dlpx_remote.engine import Authentication, Engine, EnvironmentSpec, WindowsAccess
@@ -349,24 +351,28 @@ def test_credentials_that_an_operator_names_reach_the_script_and_nobody_else(
     site: Site, tmp_path: Path
 ) -> None:
     word = secret("what a Windows share is opened with")
-    (tmp_path / "word").touch(mode=0o600)
-    (tmp_path / "word").write_text(word)
-    where = f"file:{tmp_path / 'word'}"
-    password = {"type": "NamedPasswordCredential", "username": "svc", "password": where}
-    pair = {"type": "NamedKeyPairCredential", "username": "svc", "privateKey": where, "publicKey": "pub"}
-    for login, public in ((password, {}), (pair, {"PUBLIC": "pub"})):
+    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for name, content in (("word", word), ("key", key.decode())):
+        (tmp_path / name).touch(mode=0o600)
+        (tmp_path / name).write_text(content)
+    password = {"type": "NamedPasswordCredential", "username": "svc", "password": f"file:{tmp_path / 'word'}"}
+    pair = {"type": "NamedKeyPairCredential", "username": "svc", "privateKey": f"file:{tmp_path / 'key'}"}
+    for login in (password, pair):
         site.link(login)
         site.sync()
-        assert site.logins == [{"NAME": "svc", "SECRET": word, **public}]
+        (found,) = site.logins
+        given = found.pop("SECRET")
+        assert given.strip() == (word if login is password else key.decode().strip())
+        assert found == {"NAME": "svc", **({} if login is password else {"PUBLIC": ""})}
         site.refuses = True
         job = site.engine.dsources.sync("books")
-        with pytest.raises(JobFailed, match=r"The share refused: no .* here") as caught:
+        with pytest.raises(JobFailed, match=r"(?s)The share refused: no .* here") as caught:
             site.engine.jobs.result(job)
-        assert word not in str(caught.value)
-        assert word not in site.said(job)
+        said = f"{caught.value}{site.said(job)}"
+        assert not any(line in said for line in given.splitlines())
         site.refuses = False
         site.engine.jobs.result(site.engine.dsources.delete("books"))
         site.logins.clear()
     commands = [each.request.decode() for each in site.windows.host.exchanges if each.action == "Command"]
     assert commands
-    assert not any(word in command for command in commands)
+    assert not any(part in command for command in commands for part in (word, key.decode().splitlines()[1]))
