@@ -181,6 +181,16 @@ class Mounts:
                 remarks.append(f"The mounts of {volume} could not be put in order: {error}")
         return tuple(remarks)
 
+    def take_left(self, placement: Placement) -> tuple[str, ...]:
+        """Take away what was left at a place when its host did not answer, if it is still there."""
+        entry = self._ledger.get(Kind.LEFT, _name(placement))
+        if entry is None:
+            return ()
+        record = MountRecord.of(entry.details)
+        remarks = self.host(placement).unmount(record.path, record.source, record.made, force=True)
+        self._ledger.gone(Kind.LEFT, entry.name)
+        return (f"{record.source.name}, which was left at {record.path}, is unmounted.", *remarks)
+
     # what the steps of attaching need
 
     @property
@@ -257,10 +267,19 @@ class Mounts:
                 raise
             where = error.host or record.placement.environment
             remarks.append(f"{record.source.name} was left at {record.path} on {where}: {error.message}")
+            if self._may_be_there(record):  # and then it is in the way of what is mounted there next
+                self._ledger.intend(Kind.LEFT, name, details=entry.details)
+                self._ledger.present(Kind.LEFT, name)
         volume = self._presentations.path(entry.parent or "")
         remove_within(volume, record.within)
         self._ledger.gone(Kind.MOUNT, name)
         return remarks
+
+    def _may_be_there(self, record: MountRecord) -> bool:
+        try:
+            return self.host(record.placement).shown(record.path, record.source) is not None
+        except TransportError:
+            return True
 
     def _drop_unused(self, volume: str, *, keep_presentation: bool = False) -> list[str]:
         """Withdraw the exports that no mount needs, and the presentation that no export needs."""
@@ -379,6 +398,7 @@ class _Attaching:
 
     def _mount(self, placement: Placement, reach: Reach, way: Reached, exporter: Exporter) -> Mounted:
         self._former(placement, reach)  # before the host is asked, which can only say that something is there
+        left = self._mounts.take_left(placement)
         host = self._mounts.host(placement)
         outer = self._outer(placement)
         source = self._serve(placement, reach, way, exporter)
@@ -389,7 +409,7 @@ class _Attaching:
         state = host.look(placement.mount_path, source, hides=outer is not None)
         record = self._intend(replace(record, path=state.path, made=state.missing), reach)
         mounted = host.mount(placement.mount_path, source, hides=outer is not None, state=state)
-        remarks = (*self._remarks, *mounted.remarks)
+        remarks = (*self._remarks, *left, *mounted.remarks)
         self._ledger.present(Kind.MOUNT, _name(placement), {"remarks": list(remarks)})
         return Mounted(placement, source.name, mounted.options, mounted.version, remarks)
 

@@ -44,6 +44,8 @@ class Kind(StrEnum):
     """A directory that an NFS server serves."""
     MOUNT = "mount"
     """A mount on a host."""
+    LEFT = "left"
+    """A mount that had to be left on a host that did not answer; its volume may be gone by now."""
     DIRECTORY = "directory"
     """A directory that was made on a host to mount on."""
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.hosts.ssh_host import SshHost
+from tests.hosts.ssh_host import LoginHost, SshHost
 from tests.secret_scan import secret
 
 REPOSITORY = {
@@ -62,10 +62,7 @@ class Source:
 
     def ask_copy(self, port: int, statement: str) -> str:
         """What a copy answers to an ordinary role that logs in over TCP with its password."""
-        return self.host.root(
-            f"PGPASSWORD={shlex.quote(self.password)} psql -XAtq -v ON_ERROR_STOP=1 "
-            f"-h 127.0.0.1 -p {port} -U clerk shop <<'END'\n{statement}\nEND"
-        ).strip()
+        return ask_copy(self.host, self.password, port, statement)
 
     def enter(self, times: int) -> None:
         """Write so many entries, each in a transaction of its own."""
@@ -105,6 +102,14 @@ class Source:
             },
             "mount": {"environment": connection["environment"], "mount_path": mount},
         }
+
+
+def ask_copy(host: LoginHost, password: str, port: int, statement: str) -> str:
+    """What a copy on a host answers to the role ``clerk``."""
+    return host.root(
+        f"PGPASSWORD={shlex.quote(password)} psql -XAtq -v ON_ERROR_STOP=1 "
+        f"-h 127.0.0.1 -p {port} -U clerk shop <<'END'\n{statement}\nEND"
+    ).strip()
 
 
 def make_source(host: SshHost) -> Source:

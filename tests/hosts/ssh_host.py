@@ -114,9 +114,11 @@ class SshHost(LoginHost):
 
     Attributes:
         container: its id.
+        published: the port of loopback that leads to a port of the host, besides SSH's.
     """
 
     container: str
+    published: Mapping[int, int] = field(default_factory=dict)
 
     def root(self, script: str) -> str:
         """See :meth:`LoginHost.root`."""
@@ -141,6 +143,7 @@ def ssh_host(
     small_tmp: bool = False,
     small_disk: bool = False,
     mounts: bool = False,
+    publish: tuple[int, ...] = (),
 ) -> Iterator[SshHost]:
     """A host for the ``with`` block.
 
@@ -150,6 +153,7 @@ def ssh_host(
         small_tmp: ``/tmp`` of 64 KiB, so that a full disk can be tried.
         small_disk: the same with 16 MiB at ``/small``, for what needs more to begin with.
         mounts: root in it may mount, in the container's own mount namespace.
+        publish: ports of the host, besides SSH's, that this machine's loopback shall lead to.
     """
     # Read when the library is imported: no second container that cleans up (we do), and ports on this
     # machine's own address even where the tests themselves run in a container.
@@ -160,7 +164,8 @@ def ssh_host(
 
     ready = LogMessageWaitStrategy(build.READY).with_poll_interval(timedelta(milliseconds=50))
     container = DockerContainer(image).waiting_for(ready.with_startup_timeout(timedelta(seconds=60)))
-    container.ports["22/tcp"] = ("127.0.0.1",)  # type: ignore[assignment]  # a free port, loopback only
+    for port in (22, *publish):
+        container.ports[f"{port}/tcp"] = ("127.0.0.1",)  # type: ignore[assignment]  # a free port, loopback only
     if small_tmp:
         container.with_tmpfs_mount("/tmp", "size=64k,mode=1777")
     if small_disk:
@@ -178,6 +183,7 @@ def ssh_host(
             container=identifier,
             address="127.0.0.1",
             port=int(container.get_exposed_port(22)),
+            published={port: int(container.get_exposed_port(port)) for port in publish},
         )
 
 

@@ -214,8 +214,7 @@ class PostgresSite:
         self.run(
             "initdb", "-D", data, "-U", "postgres", "--auth=trust", f"--wal-segsize={self._wal_segment}", "-N"
         )
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data.parent}"
-        self.run("pg_ctl", "start", "-w", "-D", data, "-l", data.parent / "log", "-o", options)
+        self._start_source(data)
         try:
             with psycopg.connect(
                 host="127.0.0.1", port=self.port, user="postgres", autocommit=True
@@ -231,6 +230,20 @@ class PostgresSite:
             yield
         finally:
             self.run("pg_ctl", "stop", "-m", "immediate", "-D", data)
+
+    def _start_source(self, data: Path) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data.parent}"
+        self.run("pg_ctl", "start", "-w", "-D", data, "-l", data.parent / "log", "-o", options)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """The source does not run meanwhile."""
+        data = self.root / "source" / "data"
+        self.run("pg_ctl", "stop", "-m", "fast", "-D", data)
+        try:
+            yield
+        finally:
+            self._start_source(data)
 
     def run(self, program: str, *arguments: object) -> None:
         """One of PostgreSQL's programs, as the owner of the servers."""

@@ -32,10 +32,16 @@ class Site:
         sources: directories that can be linked.
         state: of the engine.
         targets: where clones are to be mounted.
+        pool: of the engine.
+
+    Args:
+        root: an empty directory.
+        pool: elsewhere than below it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, pool: Path | None = None) -> None:
         self.root = root
+        self.pool = pool or root / "pool"
         self.sources = root / "sources"
         self.state = root / "state"
         self.targets = root / "targets"
@@ -47,7 +53,7 @@ class Site:
             (self.sources / name).mkdir(parents=True)
             (self.sources / name / "row1").write_text(f"{name} 1")
         store = Store(self.state)
-        initialise(PoolChoice(self.root / "pool", "copy"), Settings(store), Ledger(store))
+        initialise(PoolChoice(self.pool, "copy"), Settings(store), Ledger(store))
         store.close()
         with self.open() as engine:
             engine.add_environment(
@@ -86,7 +92,7 @@ class Site:
 
     def volumes(self) -> set[str]:
         """What lies in the pool."""
-        return {path.name for path in (self.root / "pool" / "volumes").iterdir()}
+        return {path.name for path in (self.pool / "volumes").iterdir()}
 
     def ledger(self) -> list[str]:
         """What the ledger names, with how far it has come where it is not present."""
@@ -105,7 +111,7 @@ class Site:
         exports = self.state / "exports"
         return {
             "volumes": self.volumes(),
-            "unfinished": list((self.root / "pool" / "unfinished").iterdir()),
+            "unfinished": list((self.pool / "unfinished").iterdir()),
             "mounts": self.mounts(),
             "ledger": self.ledger(),
             "exports": sorted(path.name for path in exports.iterdir()) if exports.exists() else [],

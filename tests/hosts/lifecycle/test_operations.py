@@ -81,20 +81,30 @@ class TestHooks:
         engine.jobs.result(engine.dsources.sync("orders", hooks=hooks))
         assert file.read_text() == "orders {}\nlogin\n"
 
-    def test_a_hook_that_fails_hangs_or_prints_too_much_fails_the_job(
-        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    def test_a_hook_that_fails_hangs_or_prints_100_mb_fails_the_job(
+        self, engine: Engine, shared: Site
     ) -> None:
-        monkeypatch.setattr("dlpx_remote.workflows.hooks.LARGEST_OUTPUT", 1 << 20)
-        before = len(engine.snapshots.all("orders"))
+        before, snapshots = shared.left(), len(engine.snapshots.all("orders"))
         for script, said in (
             (Script(script="echo told; exit 7"), "exit code 7"),
             (Script(script="sleep 60", timeout=1), "within 1 s"),
-            (Script(script="head -c 4000000 /dev/zero | tr '\\0' x"), "wrote more than"),
+            (Script(script="head -c 100000000 /dev/zero | tr '\\0' x"), "wrote more than"),
         ):
             with pytest.raises(JobFailed) as caught:
                 engine.jobs.result(engine.dsources.sync("orders", hooks=[Hook("pre-sync", "bad", script)]))
             assert said in str(caught.value)
-        assert len(engine.snapshots.all("orders")) == before
+            with pytest.raises(JobFailed, match=said):
+                engine.jobs.result(
+                    engine.vdbs.provision(
+                        "bad",
+                        "orders",
+                        ENVIRONMENT,
+                        parameters=_path(shared, "bad"),
+                        hooks=[Hook("configure-clone", "bad", script)],
+                    )
+                )
+        assert len(engine.snapshots.all("orders")) == snapshots
+        assert shared.left() == before
 
     def test_templates_run_as_they_are_at_that_time(self, engine: Engine, shared: Site) -> None:
         file = shared.root / "said by template"

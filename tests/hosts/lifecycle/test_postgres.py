@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dlpx_remote.demo.loopback import free_port
+from dlpx_remote.engine import Engine
+from dlpx_remote.engine_jobs import JobFailed
 from dlpx_remote.workflows.sources import Hook, Script
 from tests.hosts.examples import POSTGRES
 from tests.hosts.lifecycle.postgres_site import PostgresSite, postgres_site
@@ -47,6 +50,7 @@ def test_a_database_lives_through_every_operation_and_leaves_nothing(site: Postg
                 snapshots.append(jobs.result(engine.dsources.sync("shop"))["snapshot"])
                 bounds.append((before, site.entries(site.port)))
         assert engine.dsources.status("shop") == "ACTIVE"
+        _refuses_what_cannot_be(site, engine, one)
 
         for name, port, number, hooks in (("one", one, 0, []), ("two", two, 2, [MASK])):
             parameters = site.virtual(name, port)
@@ -85,3 +89,20 @@ def test_a_database_lives_through_every_operation_and_leaves_nothing(site: Postg
             jobs.result(engine.vdbs.delete(name))
         jobs.result(engine.dsources.delete("shop"))
     assert site.left() == NOTHING
+
+
+def _refuses_what_cannot_be(site: PostgresSite, engine: Engine, port: int) -> None:
+    """A source that is stopped and a user who may not mount: told in words, and nothing is left of it."""
+    before, snapshots = site.left(), len(engine.snapshots.all("shop"))
+    with site.stopped(), pytest.raises(JobFailed, match="could not ask the source") as caught:
+        engine.jobs.result(engine.dsources.sync("shop"))
+    assert "refused" in caught.value.output
+    privilege = engine.environment("here").privilege
+    engine.set_privilege("here", "sudo" if os.geteuid() == 0 else "none")
+    job = engine.vdbs.provision("one", "shop", "here", parameters=site.virtual("one", port))
+    with pytest.raises(JobFailed, match=r"may not run|become so") as caught:
+        engine.jobs.result(job)
+    assert caught.value.action
+    assert engine.jobs.get(job).state == "compensated"
+    engine.set_privilege("here", privilege)
+    assert (site.left(), len(engine.snapshots.all("shop"))) == (before, snapshots)

@@ -53,12 +53,16 @@ def fail(message="it went wrong", action="mend it", output="what it said"):
 
 @plugin.discovery.repository()
 def repositories(source_connection):
-    return [RepositoryDefinition(name="installation")]
+    found = note("discovery.repository")
+    usual = [RepositoryDefinition(name="installation")]
+    return usual if found is None else None if found is NOTHING else found
 
 
 @plugin.discovery.source_config()
 def source_configs(source_connection, repository):
-    return [SourceConfigDefinition(name="database")]
+    found = note("discovery.source_config")
+    usual = [SourceConfigDefinition(name="database")]
+    return usual if found is None else None if found is NOTHING else found
 @OPERATIONS@
 '''
 

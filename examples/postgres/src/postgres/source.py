@@ -35,7 +35,7 @@ def source(staged_source, source_config):
         "dbname": "postgres",
         "sslmode": parameters.ssl_mode,
         "application_name": f"dlpx-{staged_source.guid}",
-        "connect_timeout": 10,
+        "connect_timeout": 30,
     }
     return Source(
         configuration.connection_string(**fields),
