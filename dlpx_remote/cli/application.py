@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +34,7 @@ from dlpx_remote.cli import (
     trying,
     vdbs,
 )
+from dlpx_remote.cli.completing import complete_names
 from dlpx_remote.cli.exits import Exit, report_defect, report_error
 from dlpx_remote.cli.output import ReaderGone, say, speak_json
 from dlpx_remote.cli.session import Settings, figures, logs, settings
@@ -158,7 +159,11 @@ def before_the_command(
     context.with_resource(figures(chosen))
 
 
-_parser = functools.cache(typer.main.get_command)
+@functools.cache
+def _parser(commands: typer.Typer) -> Any:
+    return complete_names(typer.main.get_command(commands))
+
+
 # Typer would make it anew for each command line, which costs a process of many more than most commands do.
 
 

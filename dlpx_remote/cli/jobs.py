@@ -21,13 +21,14 @@ from dlpx_remote.cli.following import (
     step_line,
     waiting,
 )
+from dlpx_remote.cli.job_tree import line_of, tree_of
 from dlpx_remote.cli.options import OutputOption
-from dlpx_remote.cli.output import Output, as_json, complain, say, table
+from dlpx_remote.cli.output import Output, as_json, branches, complain, say, table
 from dlpx_remote.cli.session import open_engine
 
 if TYPE_CHECKING:
     from dlpx_remote.engine import Engine
-    from dlpx_remote.engine_jobs import JobDetails
+    from dlpx_remote.engine_jobs import JobDetails, JobLine
 
 commands = typer.Typer(no_args_is_help=True, help="Jobs: what the engine does and did.")
 
@@ -88,16 +89,33 @@ def list_jobs(
 
 
 @commands.command("show")
-def show(context: typer.Context, job: JobArgument, output: OutputOption = Output.TABLE) -> None:
+def show(
+    context: typer.Context,
+    job: JobArgument,
+    tree: Annotated[
+        bool,
+        typer.Option("--tree", help="Steps and plugin operations as a tree, with what each printed."),
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Show a job: its state, its steps with their times, and why it failed.
 
     \b
     Example:
       dlpx-remote job show JOB-12
+      dlpx-remote job show JOB-12 --tree
     """
     with open_engine(context) as engine:
         found = engine.jobs.get(job)
-    if output is Output.JSON:
+        grown = tree_of(found, _all_lines(engine, job)) if tree else None
+    if grown is not None:
+        if output is Output.JSON:
+            as_json(grown)
+            return
+        say(line_of(grown))
+        for line in branches(grown["children"], line_of):
+            say(line)
+    elif output is Output.JSON:
         as_json(found)
     else:
         _print(found)
@@ -112,16 +130,19 @@ def logs(context: typer.Context, job: JobArgument, output: OutputOption = Output
       dlpx-remote job logs JOB-12
     """
     with open_engine(context) as engine:
-        last = 0
-        all_lines = []
-        while lines := engine.jobs.lines(job, last):
-            last = lines[-1].number
-            all_lines += lines
+        all_lines = _all_lines(engine, job)
     if output is Output.JSON:
         as_json(all_lines)
         return
     for line in all_lines:
         say(line.line)
+
+
+def _all_lines(engine: Engine, job: str) -> list[JobLine]:
+    found: list[JobLine] = []
+    while lines := engine.jobs.lines(job, found[-1].number if found else 0):
+        found += lines
+    return found
 
 
 @commands.command("follow")

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from pathlib import PurePath
@@ -168,3 +168,19 @@ def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     return str(value)
+
+
+def branches(
+    children: Sequence[Mapping[str, Any]], line: Callable[[Mapping[str, Any]], str], before: str = ""
+) -> Iterator[str]:
+    """The lines of a tree below its root.
+
+    Args:
+        children: each with its own ``children``.
+        line: what is said of one.
+        before: what stands before each line.
+    """
+    for position, child in enumerate(children, start=1):
+        last = position == len(children)
+        yield f"{before}{'└── ' if last else '├── '}{line(child)}"
+        yield from branches(child["children"], line, before + ("    " if last else "│   "))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dlpx_remote.cli.options import OutputOption
-from dlpx_remote.cli.output import Output, as_json, count, say, table
+from dlpx_remote.cli.output import Output, as_json, branches, count, say, table
 from dlpx_remote.cli.session import open_engine
 from dlpx_remote.errors import RemoteError
 
@@ -77,7 +77,7 @@ def lineage(context: typer.Context, output: OutputOption = Output.TABLE) -> None
     else:
         for root in tree:
             say(root["what"])
-            for line in _branches(root["children"], ""):
+            for line in branches(root["children"], lambda node: str(node["what"])):
                 say(line)
 
 
@@ -251,10 +251,3 @@ def _origin(source: SourceView, parents: Mapping[str, str | None], own: frozense
     while found in own:
         found = parents[found]
     return found if found in parents else None
-
-
-def _branches(children: Sequence[Mapping[str, Any]], before: str) -> Iterator[str]:
-    for position, child in enumerate(children, start=1):
-        last = position == len(children)
-        yield f"{before}{'└── ' if last else '├── '}{child['what']}"
-        yield from _branches(child["children"], before + ("    " if last else "│   "))

@@ -44,6 +44,14 @@ def test_everything_is_seen_at_a_glance(site: Site, capsys: pytest.CaptureFixtur
     assert 'dlpx_remote_source_snapshots{name="orders",kind="dsource"} 2' in lines
     assert 'dlpx_remote_jobs{state="succeeded"} 6' in lines
 
+    grown = shown("job", "show", "JOB-2", "--tree").splitlines()
+    assert re.fullmatch(r"JOB-2 sync the dSource orders  \([\d.]+ s\) succeeded", grown[0])
+    assert any(re.match(r"├── linked.post_snapshot of Trees  \(", line) for line in grown)
+    assert grown[-1].startswith("└── ")
+    usage = json.loads(shown("storage", "usage", "--output", "json"))
+    assert {one["object"]: one["volumes"] for one in usage} == {"orders": 3, "one": 4}
+    assert all(one["logical"] > 0 for one in usage)
+
     tree = re.sub(r"  \S+ \S+ UTC", "", shown("lineage"))
     assert tree.splitlines() == [
         "dSource orders (enabled)",

@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from dlpx_remote.cli.application import application
+from dlpx_remote.cli.completing import leaves
 from dlpx_remote.engine import Engine
 from tests.unit.cli.conftest import CommandLine
 
@@ -131,6 +132,7 @@ def test_there_are_the_commands_that_the_documentation_names() -> None:
         "storage init",
         "storage list",
         "storage status",
+        "storage usage",
         "unmount",
         "vdb create-empty",
         "vdb delete",
@@ -157,6 +159,20 @@ def test_the_help_of_every_command_has_an_example_of_it(words: tuple[str, ...], 
     assert outcome.code == 0
     assert "Example:" in outcome.out
     assert f"dlpx-remote {' '.join(words)}" in outcome.out
+
+
+def test_each_wrong_option_and_each_missing_word_is_named_with_where_to_look(command: CommandLine) -> None:
+    for words, leaf in leaves(typer.main.get_command(application)):
+        unknown = command(*words, "--no-such-option")
+        assert unknown.code == 2, words
+        assert "--no-such-option" in unknown.err
+        assert f"dlpx-remote {' '.join(words)} --help" in unknown.err or "-h" in unknown.err
+        required = [one for one in leaf.params if one.required]
+        if required:
+            missing = command(*words)
+            assert missing.code == 2, words
+            assert "Missing" in missing.err, words
+            assert "--help" in missing.err or "-h" in missing.err
 
 
 def test_version_is_that_of_the_distribution(command: CommandLine) -> None:
