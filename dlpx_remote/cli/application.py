@@ -21,6 +21,7 @@ from dlpx_remote.cli import (
     dsources,
     environments,
     events,
+    exporting,
     hooks,
     jobs,
     mounts,
@@ -79,6 +80,7 @@ application.command("unmount")(mounts.unmount)
 application.command("doctor")(storage.doctor)
 application.command("backup")(backups.backup)
 application.command("restore")(backups.restore)
+application.command("export")(exporting.export)
 application.command("status")(overview.status)
 application.command("lineage")(overview.lineage)
 application.command("demo")(demo.demo)

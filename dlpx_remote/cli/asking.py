@@ -42,6 +42,10 @@ LoginHookOption = Annotated[
     list[str] | None,
     typer.Option("--login-hook", metavar="EVENT=FILE", help="The same in a login shell (bash only)."),
 ]
+HooksFileOption = Annotated[
+    Path | None,
+    typer.Option("--hooks-file", metavar="FILE", help="Hooks as `export` writes them: a JSON list."),
+]
 DetachOption = Annotated[
     bool, typer.Option("--detach", help="Leave the job to a worker and print its reference.")
 ]
@@ -82,6 +86,30 @@ def hooks(files: Sequence[str] | None, login: Sequence[str] | None = None) -> li
     """
     found = [*((text, False) for text in files or ()), *((text, True) for text in login or ())]
     return [_hook(text, number, in_login_shell) for number, (text, in_login_shell) in enumerate(found, 1)]
+
+
+def hooks_of_file(file: Path | None) -> list[Hook]:
+    """Hooks from a file that ``export`` has written.
+
+    Raises:
+        InvalidRequest: it cannot be read, or holds something else.
+    """
+    from dlpx_remote.engine_sources import Hook, Script
+
+    if file is None:
+        return []
+    try:
+        found = []
+        for each in json.loads(file.read_text("utf-8")):
+            said = dict(each)
+            event, name, template = said.pop("event"), said.pop("name"), said.pop("template", None)
+            found.append(Hook(event, name, Script(**said), template))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InvalidRequest(
+            f"--hooks-file: {file} holds no hooks: {error}.",
+            "Write a JSON list of objects with event, name, and script or template.",
+        ) from None
+    return found
 
 
 def read_script(file: Path) -> str:
@@ -148,12 +176,22 @@ def _from_file(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"--params-file: {file} cannot be read: {error}.") from None
     try:
-        values = json.loads(text) if file.suffix.lower() == ".json" else _yaml(text)
+        values = _json_or_yaml(text, file)
     except ValueError as error:
         raise InvalidRequest(f"--params-file: {file} is neither JSON nor YAML: {error}") from None
     if not isinstance(values, dict):
         raise InvalidRequest(f"--params-file: {file} holds no object.", "Write names and values in it.")
     return values
+
+
+def _json_or_yaml(text: str, file: Path) -> Any:
+    """JSON is not always YAML, so that is tried first."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        if file.suffix.lower() == ".json":
+            raise
+        return _yaml(text)
 
 
 def _yaml(text: str) -> Any:

@@ -11,6 +11,7 @@ from dlpx_remote.cli.asking import (
     DetachOption,
     ForceOption,
     HookOption,
+    HooksFileOption,
     LoginHookOption,
     NoWaitOption,
     ParamOption,
@@ -19,6 +20,7 @@ from dlpx_remote.cli.asking import (
     carry_out,
     given,
     hooks,
+    hooks_of_file,
 )
 from dlpx_remote.cli.exits import Exit
 from dlpx_remote.cli.following import end_with, follow
@@ -63,6 +65,7 @@ def link(
     params_file: ParamsFileOption = None,
     hook: HookOption = None,
     login_hook: LoginHookOption = None,
+    hooks_file: HooksFileOption = None,
     interval: Annotated[
         int | None,
         typer.Option("--interval", metavar="SECONDS", help="Between two runs of the staging worker; 60."),
@@ -90,7 +93,7 @@ def link(
             staging=staging,
             staging_user=staging_user,
             parameters=given(param, params_file),
-            hooks=hooks(hook, login_hook),
+            hooks=[*hooks(hook, login_hook), *hooks_of_file(hooks_file)],
             interval=interval,
             asked=asked(detach, no_wait),
         ),

@@ -48,6 +48,7 @@ def add(
             "--keep-days", metavar="N", help="retention: keep those that are not older than N days."
         ),
     ] = None,
+    disabled: Annotated[bool, typer.Option("--disabled", help="Do not run it until it is enabled.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Have something done again and again, while `dlpx-remote worker` runs somewhere.
@@ -68,6 +69,8 @@ def add(
         retention = Retention()
     with open_engine(context) as engine:
         made = engine.schedules.add(source, action, cron, zone=zone, retention=retention)
+        if disabled:
+            made = engine.schedules.enable(made.reference, False)
         alone = not engine.jobs.has_worker()
     if output is Output.JSON:
         as_json(made)

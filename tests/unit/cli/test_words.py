@@ -89,6 +89,7 @@ def test_there_are_the_commands_that_the_documentation_names() -> None:
         "events off",
         "events show",
         "events test",
+        "export",
         "hook add",
         "hook list",
         "hook remove",

@@ -1,0 +1,89 @@
+"""Everything on an engine as commands, run in bash on an empty state: the same objects come of it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from dlpx_remote.cli import main
+from dlpx_remote.engine import Authentication
+from dlpx_remote.engine_credentials import Credential
+from dlpx_remote.engine_schedules import Retention
+from dlpx_remote.engine_sources import Given, Hook, HookTemplate, Script
+from dlpx_remote.environments.model import SecretReference
+from dlpx_remote.storage.initialise import PoolChoice, initialise
+from dlpx_remote.store import Ledger, Settings, Store
+from tests.hosts.lifecycle.site import Site
+
+MASK = "echo \"it's $DLPX_HOOK\" > /dev/null\ntrue # 'quoted' \\ ä"
+
+
+def test_the_commands_make_the_same_again(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    def exported(*words: str) -> list[str]:
+        assert main(["--state", str(site.state), "export", *words]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    def shown() -> list[str]:
+        """As it is exported, less where the copies of plugins lie."""
+        return [line for line in exported() if " plugin add " not in line]
+
+    with site.open() as engine:
+        result = engine.jobs.result
+        engine.credentials.add(
+            Credential("shop", "password", SecretReference("env", "A B".replace(" ", "_")), username="anna")
+        )
+        engine.add_user("here", "second", Authentication(password_from=SecretReference("credential", "shop")))
+        engine.hooks.set_template(HookTemplate("tell", Script("bash", True, MASK, 30)))
+        result(engine.dsources.link("orders", "here", str(site.sources / "orders"), plugin="Trees"))
+        result(engine.dsources.sync("orders"))
+        path = Given({"path": str(site.targets / "one")})
+        hooks = [
+            Hook("configure-clone", "mask it", Script(script=MASK)),
+            Hook("post-start", "tell", template="tell"),
+        ]
+        result(engine.vdbs.provision("one", "orders", "here", parameters=path, hooks=hooks))
+        result(engine.vdbs.stop("one"))
+        engine.schedules.add("orders", "retention", "30 3 * * *", retention=Retention(14, 30))
+        off = engine.schedules.add("one", "status", "*/5 * * * *", zone="Europe/Berlin")
+        engine.schedules.enable(off.reference, False)
+    before, commands = shown(), exported()
+    assert exported("one") == [line for line in before if " one" in line and "schedule" not in line]
+    plugins = {line.split()[-1] for line in commands if " plugin add " in line}
+
+    with site.open() as engine:
+        engine.jobs.result(engine.dsources.delete("orders", force=True))
+    kept = site.root / "kept"
+    site.state.rename(kept)
+    store = Store(site.state)
+    initialise(PoolChoice(site.root / "pool2", "copy"), Settings(store), Ledger(store))
+    store.close()
+    run = f'dlpx-remote() {{ {shlex.quote(sys.executable)} -m dlpx_remote "$@"; }}\nset -e\n'
+    script = run + "\n".join(commands)
+    for plugin in plugins:
+        script = script.replace(plugin, plugin.replace(str(site.state), str(kept)))
+    done = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "DLPX_REMOTE_STATE": str(site.state)},
+    )
+    assert done.returncode == 0, done.stderr
+
+    assert shown() == before
+    with site.open() as engine:
+        assert not engine.vdbs.get("one").active
+        engine.jobs.result(engine.dsources.delete("orders", force=True))
+
+
+def test_what_is_not_there_is_named_with_what_to_look_at(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--state", str(site.state), "export", "nothing"]) != 0
+    said = capsys.readouterr().err
+    assert "nothing named 'nothing' to export" in said
+    assert "dlpx-remote status" in said
