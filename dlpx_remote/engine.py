@@ -37,7 +37,7 @@ from dlpx_remote.environments.testing import try_environment
 from dlpx_remote.environments.validation import Address, parse_address, parse_secret_reference
 from dlpx_remote.errors import AlreadyExists, InvalidRequest, NotFound, RemoteError
 from dlpx_remote.jobs.jobs import Jobs
-from dlpx_remote.jobs.model import Workflow
+from dlpx_remote.jobs.model import ACTIVE, JobState, Workflow
 from dlpx_remote.logfile import EngineLog
 from dlpx_remote.operations.dispatcher import Dispatcher
 from dlpx_remote.operations.library import LibraryCalls
@@ -193,6 +193,7 @@ class Engine:
             self._store,
             self._warn,
             lambda: mount_tables(self._registry.all(), self._connections.connection),
+            lambda: [job.reference for job in self.jobs.all((JobState.QUEUED, *ACTIVE))],
         )
         self.jobs = Jobs(self._store, self._workflows, warn=self._warn)
         self._life = LifeCycle(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from dlpx_remote.engine_mounts import Nfs
+from dlpx_remote.errors import InvalidRequest, RemoteError
 from dlpx_remote.mounts.base import Exporter
 from dlpx_remote.mounts.local import LocalExporter
 from dlpx_remote.mounts.presentation import Presentations
@@ -19,11 +20,14 @@ from dlpx_remote.storage.room import in_words
 from dlpx_remote.store import Ledger, Settings, State, StateError, Store
 from dlpx_remote.workflows.differences import Finding, HostTable
 from dlpx_remote.workflows.doctor import examine
+from dlpx_remote.workflows.repairing import Repair, carry_out, plan
+from dlpx_remote.workflows.source_records import SourceRecords
 
 __all__ = [
     "Finding",
     "PoolChoice",
     "Recovery",
+    "Repair",
     "Storage",
     "StorageStatus",
     "VolumeDetails",
@@ -99,11 +103,17 @@ class Storage:
         store: the engine's state.
         warn: told what a person ought to know although nothing failed.
         host_tables: reads the mount tables of all hosts.
+        busy: references of jobs that have not ended.
     """
 
     def __init__(
-        self, store: Store, warn: Callable[[str], None], host_tables: Callable[[], Sequence[HostTable]]
+        self,
+        store: Store,
+        warn: Callable[[str], None],
+        host_tables: Callable[[], Sequence[HostTable]],
+        busy: Callable[[], Sequence[str]] = lambda: (),
     ) -> None:
+        self._busy = busy
         self._store = store
         self._warn = warn
         self._host_tables = host_tables
@@ -176,11 +186,7 @@ class Storage:
         Args:
             hosts: whether to look at the mounts of all Unix hosts too, which connects to them.
         """
-        nfs = Nfs(self._store)
-        exporters: dict[str, Exporter] = {"local": LocalExporter(self._store.directory / "exports")}
-        with contextlib.suppress(StateError):  # the doctor says so, too
-            exporters[nfs.choice().kind] = nfs.exporter(None)
-        try:
+        with self._exporters() as exporters:
             return examine(
                 self.settings,
                 self.ledger,
@@ -189,6 +195,61 @@ class Storage:
                 exporters=exporters,
                 hosts=self._host_tables() if hosts else (),
             )
+
+    def repairs(self) -> list[Repair]:
+        """What :meth:`repair` would do about differences on this machine; nothing is done.
+
+        Raises:
+            BackendUnavailable: the pool is not there.
+            StateError: the ledger is damaged.
+        """
+        if configured(self.settings) is None:
+            return []
+        records = SourceRecords(self._store)
+        used = {footing.volume for source in records.all() for footing in source.footings}
+        used |= {snapshot.reference for snapshot in records.snapshots()}
+        with self._exporters() as exporters:
+            pool = open_pool(self.settings, self.ledger)
+            return plan(self.ledger, pool, self.presentations, exporters, used)
+
+    def repair(self, repairs: Sequence[Repair], done: Callable[[Repair, str], None]) -> bool:
+        """Do what a plan says, and nothing else; whether all of it could be done.
+
+        Args:
+            repairs: of :meth:`repairs`, those that a person agreed to.
+            done: told of each how it went, in words.
+
+        Raises:
+            InvalidRequest: a job has not ended, which may be making what looks like an orphan.
+        """
+        busy = self._busy()
+        if busy:
+            raise InvalidRequest(
+                f"Nothing is repaired while jobs run or wait: {', '.join(busy)}.",
+                "Wait for their end, or cancel them; then look again.",
+            )
+        still, all_done = self.repairs(), True
+        with self._exporters() as exporters:
+            for repair in repairs:
+                try:
+                    changed = repair in still and carry_out(
+                        repair, self.ledger, self.pool(), self.presentations, exporters
+                    )
+                except RemoteError as error:
+                    done(repair, str(error))
+                    all_done = False
+                else:
+                    done(repair, "done" if changed else "left alone: it is not as it was")
+        return all_done
+
+    @contextlib.contextmanager
+    def _exporters(self) -> Iterator[dict[str, Exporter]]:
+        nfs = Nfs(self._store)
+        exporters: dict[str, Exporter] = {"local": LocalExporter(self._store.directory / "exports")}
+        with contextlib.suppress(StateError):  # the doctor says so, too
+            exporters[nfs.choice().kind] = nfs.exporter(None)
+        try:
+            yield exporters
         finally:
             nfs.close()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +16,10 @@ from dlpx_remote.cli.exits import Exit
 from dlpx_remote.cli.options import OutputOption
 from dlpx_remote.cli.output import Output, as_json, count, say, table
 from dlpx_remote.cli.session import open_engine
-from dlpx_remote.errors import InvalidRequest
+from dlpx_remote.errors import InvalidRequest, RemoteError
 
 if TYPE_CHECKING:
-    from dlpx_remote.engine_storage import StorageStatus
+    from dlpx_remote.engine_storage import Repair, StorageStatus
 
 commands = typer.Typer(no_args_is_help=True, help="Storage: where data sets, snapshots and clones lie.")
 
@@ -168,26 +171,69 @@ def doctor(
     hosts: Annotated[
         bool, typer.Option("--hosts", help="Look at the mounts of all Unix environments too.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put right what the plan names, after you have agreed to it.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to the plan beforehand.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Say what this machine can do as an engine, what is missing, and what is wrong.
 
-    Looks only. What is missing is no failure; what is wrong ends with exit code 1.
+    Looks only, and shows what --repair would do about volumes, mounts and exports on this machine that only
+    the ledger or only reality knows. What is missing is no failure; what is wrong ends with exit code 1.
 
     \b
     Example:
       dlpx-remote doctor
       dlpx-remote doctor --hosts --output json
+      dlpx-remote doctor --repair
     """
+    if yes and not repair:
+        raise InvalidRequest("--yes agrees to a repair, and none was asked for.", "Add --repair.")
+    if repair:
+        _repair(context, yes)
+        return
     with open_engine(context) as engine:
         findings = engine.storage.doctor(hosts=hosts)
+        plan = []
+        with contextlib.suppress(RemoteError):  # which is among the findings
+            plan = engine.storage.repairs()
     if output is Output.JSON:
         as_json(findings)
     else:
         rows = [(one.area, one.what, one.standing, one.words, one.action) for one in findings]
         table(("area", "what", "", "found", "what to do"), rows)
+        if plan:
+            say()
+            say("dlpx-remote doctor --repair would:")
+            _print_plan(plan)
     if any(one.standing == "wrong" for one in findings):
         raise typer.Exit(Exit.PART_FAILED)
+
+
+def _repair(context: typer.Context, yes: bool) -> None:
+    """Show the plan, have it agreed to, and carry it out."""
+    with open_engine(context) as engine:
+        plan = engine.storage.repairs()
+        if not plan:
+            say("There is nothing that could be repaired here.")
+            return
+        say("This will be done:")
+        _print_plan(plan)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise InvalidRequest("Nobody is there to agree to this.", "Read it, and add --yes.")
+            if not typer.confirm("Do it?"):
+                say("Nothing was done.")
+                return
+        fine = engine.storage.repair(plan, lambda one, how: say(f"{one.name}: {how}"))
+    if not fine:
+        raise typer.Exit(Exit.PART_FAILED)
+
+
+def _print_plan(plan: Sequence[Repair]) -> None:
+    for number, one in enumerate(plan, start=1):
+        say(f"  {number}. {one.words}")
 
 
 def _show(status: StorageStatus, output: Output) -> None:

@@ -194,6 +194,21 @@ class Pool:
             self._backend.delete(name)
             self._ledger.gone(_VOLUME, name)
 
+    def discard_stranger(self, name: str) -> bool:
+        """Delete what lies in the pool though the ledger does not name it, because a person asked for that.
+
+        False where it is gone, or the ledger names it by now.
+
+        Raises:
+            VolumeInUse: it is mounted; names where.
+        """
+        with self._backend.place.lock(name):
+            if self._ledger.get(_VOLUME, name) is not None or name not in self._backend.names():
+                return False
+            self._refuse_if_mounted(name)
+            self._backend.delete(name)
+            return True
+
     def size(self, name: str) -> Size:
         """What a volume takes; every file of it is asked.
 
