@@ -35,6 +35,7 @@ __all__ = [
     "Trials",
     "TriedOperation",
     "build_plugin",
+    "host_types",
     "played_operations",
     "plugin_operations",
     "recorded_operations",
@@ -42,6 +43,15 @@ __all__ = [
     "write_new_plugin",
     "write_plugin_stubs",
 ]
+
+
+def host_types(directory: Path) -> tuple[str, ...]:
+    """The kinds of hosts that a plugin is for: ``UNIX`` or ``WINDOWS``.
+
+    Raises:
+        PluginInvalid: it has errors.
+    """
+    return load_plugin(directory).config.host_types
 
 
 def build_plugin(directory: Path, target: Path | None = None) -> Package:

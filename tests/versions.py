@@ -38,6 +38,7 @@ _IN_WHEEL = (
     "dlpx_remote/_share/containers/nfs-vm/vm.py",
     "dlpx_remote/_share/containers/nfs-vm/build.py",
     "dlpx_remote/_share/containers/nfs-vm/files/start",
+    "dlpx_remote/_share/containers/winrm/responder/host.py",
 )
 _OPTIONS = ("-q", "-p", "no:cacheprovider", "-n", "3", "--dist", "loadgroup")
 """Of each pytest: much of the unit tests is waiting for processes, so that each Python takes three."""

@@ -56,8 +56,7 @@ def init(
     )
     for file in write_new_plugin(new, path):
         say(f"Wrote {file}")
-    where = " --os windows --host USER@HOST" if windows else ""
-    say(f"Try it: dlpx-remote plugin run {path} discovery.repository{where}")
+    say(f"Try it: dlpx-remote plugin run {path} discovery.repository")
     say(f"Test it: (cd {path} && pytest)")
 
 

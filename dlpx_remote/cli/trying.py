@@ -66,7 +66,7 @@ def run_operation(
       dlpx-remote plugin run ./my-plugin virtual.configure --arguments configure.yml
     """
     spec = None if host is None else login.specification(None, host)
-    with _host(spec) as there:
+    with _host(spec, path) as there:
 
         def once() -> bool:
             from dlpx_remote.authoring import try_plugin_operation
@@ -93,9 +93,18 @@ def run_operation(
 
 
 @contextmanager
-def _host(spec: EnvironmentSpec | None) -> Iterator[EnvironmentSpec]:
+def _host(spec: EnvironmentSpec | None, plugin: Path) -> Iterator[EnvironmentSpec]:
     if spec is not None:
         yield spec
+        return
+    from dlpx_remote.authoring import host_types
+
+    if "WINDOWS" in host_types(plugin):
+        from dlpx_remote.demo.hosts import windows_host
+
+        answers = plugin / "tests" / "windows_answers.json"
+        with windows_host(answers if answers.is_file() else None) as stand_in:
+            yield stand_in.spec
         return
     from dlpx_remote.demo.single import throw_away_host
 

@@ -30,8 +30,16 @@ def image_recipe() -> ModuleType:
     return module
 
 
+def windows_hosts() -> ModuleType:
+    """``containers/winrm/responder`` as a module; its ``WinRMHost`` answers as a Windows host does."""
+    return importlib.import_module(f"{_place()}containers.winrm.responder")
+
+
 def virtual_machines() -> ModuleType:
     """``containers/nfs-vm/vm.py`` as a module; its ``NfsVm`` is a host with a kernel of its own."""
     # By its own name, since it shares code with its neighbour; the hyphen is in nobody's way here.
-    place = "dlpx_remote._share." if (_PACKAGE / "_share").is_dir() else ""
-    return importlib.import_module(f"{place}containers.nfs-vm.vm")
+    return importlib.import_module(f"{_place()}containers.nfs-vm.vm")
+
+
+def _place() -> str:
+    return "dlpx_remote._share." if (_PACKAGE / "_share").is_dir() else ""

@@ -16,6 +16,11 @@ from typing import Literal
 
 from dlpx_remote.errors import AlreadyExists, InvalidRequest, RemoteError
 
+_WINDOWS_NOTE = """
+Without `--host`, the host is a stand-in whose scripts answer what `tests/windows_answers.json` says; a real
+one is named with `plugin run --os windows --host USER@HOST`. dlpx-remote itself mounts nothing on Windows:
+operations can be run and tested, and the plugin discovers, but what mounts a data set there is refused.
+"""
 _TAKEN = frozenset({"dlpx", "generated", "tests", *sys.stdlib_module_names})
 
 
@@ -30,7 +35,7 @@ class NewPlugin:
     Attributes:
         name: as people see it; the Python package is named after it.
         plugin_type: how it links its sources.
-        host_type: where it runs. A staged plugin is for Unix.
+        host_type: where it runs.
     """
 
     name: str
@@ -54,7 +59,7 @@ def write_new_plugin(new: NewPlugin, directory: Path) -> tuple[Path, ...]:
         The files, in order.
 
     Raises:
-        InvalidRequest: the name makes no package, or the kinds do not go together.
+        InvalidRequest: the name makes no package.
         AlreadyExists: there is something in the directory.
         NotWritten: it cannot be written.
     """
@@ -93,15 +98,12 @@ def _check(new: NewPlugin) -> None:
         raise InvalidRequest(
             f"A plugin's package cannot be called {package}: that name is taken.", "Give it another name."
         )
-    if new.host_type == "WINDOWS" and new.plugin_type == "STAGED":
-        raise InvalidRequest(
-            "A staged plugin mounts its data set on a Unix host; there is no NFS mount on Windows.",
-            "Leave out --staged or --windows.",
-        )
 
 
 def _files(new: NewPlugin) -> dict[str, str]:
-    kind = "windows" if new.host_type == "WINDOWS" else new.plugin_type.lower()
+    kind = new.plugin_type.lower()
+    if new.host_type == "WINDOWS":
+        kind = "windows_staged" if new.plugin_type == "STAGED" else "windows"
     source = f"src/{new.package}"
     templates = {
         ".gitignore": "common/gitignore.txt",
@@ -113,6 +115,8 @@ def _files(new: NewPlugin) -> dict[str, str]:
         f"{source}/plugin.py": f"{kind}/plugin.py.txt",
         "tests/test_plugin.py": f"{kind}/test_plugin.py.txt",
     }
+    if new.host_type == "WINDOWS":
+        templates["tests/windows_answers.json"] = "windows/answers.json.txt"
     home = resources.files("dlpx_remote.plugins") / "templates"
     return {
         name: _filled(home.joinpath(template).read_text(encoding="utf-8"), new, name)
@@ -133,6 +137,6 @@ def _filled(text: str, new: NewPlugin, file: str) -> str:
         "package": new.package,
         "host_type": new.host_type,
         "plugin_type": new.plugin_type,
-        "try_host": " --os windows --host USER@HOST" if new.host_type == "WINDOWS" else "",
+        "host_note": _WINDOWS_NOTE if new.host_type == "WINDOWS" else "",
     }
     return re.sub(r"{{(\w+)}}", lambda match: values[match[1]], text)

@@ -2,8 +2,10 @@
 
 ======================== ===================================================================================
 ``dlpx_plugin``          the directory of the plugin under test, checked
-``dlpx_operations``      its operations on ``ssh_host``, or against a recording of it
+``dlpx_operations``      its operations on ``ssh_host`` (``winrm_host`` for Windows), or against a recording
 ``ssh_host``             a host over SSH: throw-away, or the one named with ``--dlpx-host``
+``winrm_host``           a stand-in for a Windows host, whose scripts answer as the test says
+``nfs_host``             a virtual machine that mounts over NFS and can be rebooted
 ``dlpx_data_set``        the directory that ``libs.run_sync`` copies into
 ``dlpx_engine``          an engine with a state of its own
 ======================== ===================================================================================
@@ -15,16 +17,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from dlpx_remote.demo.hosts import NfsHost, WindowsHost
     from dlpx_remote.engine import Engine, EnvironmentSpec
     from dlpx_remote.testing.operations import PluginOperations
 
 _CONFIG = "plugin_config.yml"
+WINDOWS_ANSWERS = "tests/windows_answers.json"
 _MODES = ("auto", "live", "record", "play")
 
 
@@ -33,8 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("dlpx-remote", "plugins for dlpx-remote")
     group.addoption(
         "--dlpx-host",
-        metavar="USER@HOST:PORT",
-        help="run plugin operations on this host, which ssh must know; a throw-away one unless given",
+        metavar="USER@HOST:PORT|container|machine",
+        help="run plugin operations on this host, which ssh must know, in a container with PostgreSQL, or on "
+        "a virtual machine; on an SSH server of its own on loopback unless given",
     )
     group.addoption(
         "--dlpx-recording",
@@ -44,6 +50,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "record: ask a host and keep its answers; play: never ask a host",
     )
     parser.addini("dlpx_plugin", "directory of the plugin under test, relative to the root", default="")
+    parser.addini(
+        "dlpx_windows_answers",
+        "file with what scripts on winrm_host answer, relative to the plugin's directory",
+        default=WINDOWS_ANSWERS,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +78,14 @@ def dlpx_plugin(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="session")
 def ssh_host(pytestconfig: pytest.Config) -> Iterator[EnvironmentSpec]:
-    """A host over SSH: an SSH server of its own on loopback, or the one named with ``--dlpx-host``."""
+    """A host over SSH: an SSH server of its own on loopback, or what ``--dlpx-host`` says."""
     named = pytestconfig.getoption("--dlpx-host")
+    if named in ("container", "machine"):
+        from dlpx_remote.demo import hosts
+
+        with hosts.container_host() if named == "container" else _machine_alone() as made:
+            yield made
+        return
     if named:
         from dlpx_remote.engine import EnvironmentSpec, parse_address
 
@@ -78,6 +95,34 @@ def ssh_host(pytestconfig: pytest.Config) -> Iterator[EnvironmentSpec]:
     from dlpx_remote.demo.single import throw_away_host
 
     with throw_away_host() as made:
+        yield made
+
+
+@contextmanager
+def _machine_alone() -> Iterator[EnvironmentSpec]:
+    from dlpx_remote.demo.hosts import nfs_host
+
+    with nfs_host() as machine:
+        yield machine.spec
+
+
+@pytest.fixture
+def winrm_host(pytestconfig: pytest.Config) -> Iterator[WindowsHost]:
+    """A stand-in for a Windows host: ``winrm_host.when(PATTERN, STDOUT)`` says what a script does there."""
+    from dlpx_remote.demo.hosts import windows_host
+
+    directory = pytestconfig.rootpath / str(pytestconfig.getini("dlpx_plugin"))
+    answers = directory / str(pytestconfig.getini("dlpx_windows_answers"))
+    with windows_host(answers if answers.is_file() else None) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def nfs_host() -> Iterator[NfsHost]:
+    """A virtual machine with a kernel that mounts over NFS; ``nfs_host.join(dlpx_engine)`` adds it."""
+    from dlpx_remote.demo import hosts
+
+    with hosts.nfs_host() as made:
         yield made
 
 
@@ -105,13 +150,24 @@ def dlpx_operations(
         with operations.playing(dlpx_plugin, file) as played:
             yield played
         return
-    host: EnvironmentSpec = request.getfixturevalue("ssh_host")
+    host = _host_for(request, dlpx_plugin)
     if mode == "record":
         with operations.recording(dlpx_plugin, host, dlpx_data_set, file) as recorded:
             yield recorded
         return
     with operations.on_host(dlpx_plugin, host, dlpx_data_set) as live:
         yield live
+
+
+def _host_for(request: pytest.FixtureRequest, plugin: Path) -> EnvironmentSpec:
+    """The host of the plugin's own kind."""
+    from dlpx_remote.authoring import host_types
+
+    if "WINDOWS" in host_types(plugin):
+        windows: WindowsHost = request.getfixturevalue("winrm_host")
+        return windows.spec
+    unix: EnvironmentSpec = request.getfixturevalue("ssh_host")
+    return unix
 
 
 @pytest.fixture

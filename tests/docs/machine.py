@@ -75,8 +75,9 @@ done
 rm -rf "$READER/.ssh"
 mkdir -m 700 "$READER/.ssh"
 ssh-keygen -q -t ed25519 -N '' -f "$READER/.ssh/id_ed25519"
-ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/pages_host_key
-echo "* $(cut -d' ' -f1,2 /etc/ssh/pages_host_key.pub)" >"$READER/.ssh/known_hosts"
+rm -f /etc/ssh/ssh_host_*
+ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
+echo "* $(cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub)" >"$READER/.ssh/known_hosts"
 for account in root postgres $ACCOUNTS; do
     home=$(getent passwd "$account" | cut -d: -f6) || continue
     mkdir -p "$home/.ssh"
@@ -86,7 +87,7 @@ done
 cat >/etc/ssh/pages_config <<'END'
 Port 22
 Port 2222
-HostKey /etc/ssh/pages_host_key
+HostKey /etc/ssh/ssh_host_ed25519_key
 PidFile none
 UsePAM no
 StrictModes no

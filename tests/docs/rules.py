@@ -47,9 +47,9 @@ NOT_YET: frozenset[str] = frozenset(
         "docs/jobs.md",
         "docs/life-cycle.md",
         "docs/mounts.md",
+        "docs/operating.md",
         "docs/storage.md",
         "docs/windows-hosts.md",
-        "docs/writing-a-plugin.md",
         "examples/files/README.md",
         "examples/postgres/README.md",
         "examples/windows_files/README.md",
@@ -57,7 +57,7 @@ NOT_YET: frozenset[str] = frozenset(
 )
 """Pages that do not keep to the rules yet."""
 
-NOT_RUN = 0
+NOT_RUN = 1
 """How many blocks there are that are not run, each with its reason."""
 
 MASKS: tuple[tuple[re.Pattern[str], str], ...] = tuple(

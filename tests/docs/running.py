@@ -27,7 +27,7 @@ _FOREVER = re.compile(r"#.*\buntil Ctrl-C\s*$", re.MULTILINE)
 _HERE = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _SEPARATOR = "\x1e"
 _FOREVER_SECONDS = 4
-_BESIDE = ("examples", "containers", "benchmarks", "docs", "tests", "dlpx_remote", "sdk", "pyproject.toml")
+_BESIDE = ("examples", "containers", "benchmarks", "docs", "tests", "dlpx_remote", "sdk")
 _MERMAID = re.compile(
     r"\s*(flowchart (LR|TD|TB)|stateDiagram-v2|direction \w+|%%.*|subgraph .*|end|classDef .*|class .*|"
     r"style .*|linkStyle .*|note .*|\[\*\] --> .*|"
@@ -64,6 +64,7 @@ class Session:
         name: of the page, for directories in the machine.
         done: what is given already.
         states: how many states it has left behind.
+        came: what blocks with output would be with what came, by the lines of their fences.
         walk: it is a walk: nothing of the machine's is used but what the page says.
     """
 
@@ -72,6 +73,7 @@ class Session:
     walk: bool = False
     done: set[str] = field(default_factory=set)
     states: int = 0
+    came: dict[int, str] = field(default_factory=dict)
 
     @property
     def _directory(self) -> str:
@@ -158,8 +160,14 @@ class NotAsItStands(AssertionError):
     """A block does not do what its page says."""
 
 
-def carry_out(machine: Machine, page: Path) -> list[str]:
-    """Carry out every block of ``page``; what is not as it stands, each with its place."""
+def carry_out(machine: Machine, page: Path, *, write: bool = False) -> list[str]:
+    """Carry out every block of ``page``; what is not as it stands, each with its place.
+
+    Args:
+        machine: where.
+        page: the file.
+        write: put what came into the blocks that have output.
+    """
     session = Session(machine, str(page.relative_to(ROOT)).removesuffix(".md").replace("/", "-").lower())
     session.start()
     troubles = []
@@ -168,7 +176,18 @@ def carry_out(machine: Machine, page: Path) -> list[str]:
             _carry_out(session, block)
         except NotAsItStands as trouble:
             troubles.append(f"{block.place}: {trouble}")
+    if write:
+        _write(page, session.came)
     return troubles
+
+
+def _write(page: Path, came: dict[int, str]) -> None:
+    lines = page.read_text("utf-8").splitlines(keepends=True)
+    for block in reversed(blocks(page)):
+        if block.line in came:
+            count = len(block.text.splitlines())
+            lines[block.line : block.line + count] = [came[block.line]]
+    page.write_text("".join(lines), "utf-8")
 
 
 def _carry_out(session: Session, block: Block) -> None:
@@ -198,6 +217,9 @@ def _carry_out(session: Session, block: Block) -> None:
 def _shell(session: Session, block: Block) -> None:
     several = list(statements(block.text))
     ends = session.statements(several)
+    if len(ends) == len(several) and any(statement.expected is not None for statement in several):
+        said = (f"$ {each.text}\n{output}" for each, (_, output) in zip(several, ends, strict=False))
+        session.came[block.line] = "".join(text if text.endswith("\n") else f"{text}\n" for text in said)
     for statement, (code, output) in zip(several, ends, strict=False):
         if code != statement.code and not (statement.runs_for_ever and code == 130):
             raise NotAsItStands(f"`{statement.text}` ends with {code}, not {statement.code}:\n{output}")
