@@ -168,6 +168,23 @@ def test_nothing_hangs_on_a_dead_server(
     assert {entry.kind for entry in world.ledger.entries()} == {"volume"}
 
 
+def test_what_was_left_on_a_host_that_did_not_answer_goes_when_the_place_is_used_again(
+    world: NfsWorld, nfs_vm: VmHost, engine_user: Owner
+) -> None:
+    world.mounts.attach("v", world.volume("v"), [on("one", "/srv/at/x")], owner=engine_user)
+    world.disconnect()
+    nfs_vm.root("pkill -x sshd; sleep 0.3")
+    remarks = world.mounts.detach("v", force=True)
+    assert any("was left at /srv/at/x on" in remark for remark in remarks), remarks
+    nfs_vm.root("/usr/sbin/sshd")
+    (mounted,) = world.mounts.attach("w", world.volume("w"), [on("one", "/srv/at/x")], owner=engine_user)
+    assert "which was left at /srv/at/x, is unmounted" in " ".join(mounted.remarks)
+    assert nfs_vm.root("cat /srv/at/x/file") == "w:"
+    world.mounts.detach("w")
+    assert nfs_vm.root("ls -A /srv/at; grep -c /srv/at /proc/mounts || true") == "0\n"
+    assert {entry.kind for entry in world.ledger.entries()} == {"volume"}
+
+
 def test_a_stale_mount_is_mounted_anew(world: NfsWorld, nfs_vm: VmHost, engine_user: Owner) -> None:
     directory = world.volume("v")
     wanted = [on("one", "/srv/at/x")]
