@@ -16,7 +16,11 @@ GIVEN: dict[str, tuple[tuple[str, ...], str]] = {
     "db1": ((), "dlpx-remote env add db1 --host db1.example.com --user oracle"),
     "db2": ((), "dlpx-remote env add db2 --host db2.example.com --user oracle"),
     "staging1": ((), "dlpx-remote env add staging1 --host staging1.example.com --user oracle"),
-    "pool": ((), 'dlpx-remote storage init "/srv/pool-$(basename "$PWD")" --backend copy'),
+    "pool": (
+        (),
+        'place=/srv/pool-$(basename "$PWD")$(basename "$DLPX_REMOTE_STATE")\n'
+        'dlpx-remote storage init "$place" --backend copy',
+    ),
     "files": ((), "dlpx-remote plugin add examples/files"),
     "found": (("db1", "db2", "files", "pool"), f"{_DATA}dlpx-remote discover"),
     "orders": (

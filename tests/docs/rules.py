@@ -41,11 +41,8 @@ NOT_YET: frozenset[str] = frozenset(
     {
         "README.md",
         "containers/winrm/README.md",
-        "docs/architecture.md",
         "docs/command-line.md",
-        "docs/environments.md",
         "docs/jobs.md",
-        "docs/life-cycle.md",
         "docs/mounts.md",
         "docs/operating.md",
         "docs/storage.md",
@@ -57,7 +54,7 @@ NOT_YET: frozenset[str] = frozenset(
 )
 """Pages that do not keep to the rules yet."""
 
-NOT_RUN = 1
+NOT_RUN = 2
 """How many blocks there are that are not run, each with its reason."""
 
 MASKS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
