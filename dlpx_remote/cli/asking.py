@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dlpx_remote.cli.bundles import Bundle
 from dlpx_remote.cli.following import run_job
+from dlpx_remote.cli.options import OutputOption
 from dlpx_remote.cli.output import Output, say
 from dlpx_remote.errors import InvalidRequest
 
@@ -57,6 +60,32 @@ ForceOption = Annotated[
     bool,
     typer.Option("--force", help="Take along what depends on it, and go on where a host or plugin fails."),
 ]
+
+
+@dataclass(frozen=True)
+class JobOptions(Bundle):
+    """How a job is asked for, and how its result is printed."""
+
+    detach: DetachOption = False
+    no_wait: NoWaitOption = False
+    output: OutputOption = Output.TABLE
+
+    def asked(self) -> Asked:
+        """As the engine takes it."""
+        return asked(self.detach, self.no_wait)
+
+
+@dataclass(frozen=True)
+class HookedJobOptions(JobOptions):
+    """The same, with hooks for this run."""
+
+    hook: HookOption = None
+    login_hook: LoginHookOption = None
+
+    def how(self) -> dict[str, Any]:
+        """The arguments of the engine's methods that take hooks."""
+        return {"hooks": hooks(self.hook, self.login_hook), "asked": self.asked()}
+
 
 _INTERPRETERS = {".exp": "expect", ".tcl": "expect", ".ps1": "powershell"}
 

@@ -10,8 +10,10 @@ import typer
 from dlpx_remote.cli.asking import (
     DetachOption,
     ForceOption,
+    HookedJobOptions,
     HookOption,
     HooksFileOption,
+    JobOptions,
     LoginHookOption,
     NoWaitOption,
     ParamOption,
@@ -22,6 +24,7 @@ from dlpx_remote.cli.asking import (
     hooks,
     hooks_of_file,
 )
+from dlpx_remote.cli.bundles import unfolded
 from dlpx_remote.cli.exits import Exit
 from dlpx_remote.cli.following import end_with, follow
 from dlpx_remote.cli.options import OutputOption
@@ -104,17 +107,14 @@ def link(
 
 
 @commands.command("sync")
+@unfolded
 def sync(
     context: typer.Context,
     name: NameArgument,
     *,
     param: ParamOption = None,
     params_file: ParamsFileOption = None,
-    hook: HookOption = None,
-    login_hook: LoginHookOption = None,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: HookedJobOptions,
 ) -> None:
     """Bring a dSource up to date and take a snapshot. Parameters are those of the snapshot.
 
@@ -128,23 +128,21 @@ def sync(
         lambda engine: engine.dsources.sync(
             name,
             parameters=given(param, params_file),
-            hooks=hooks(hook, login_hook),
-            asked=asked(detach, no_wait),
+            **job.how(),
         ),
         lambda result: f"Synced {name}: {result['snapshot']}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 
 @commands.command("enable")
+@unfolded
 def enable(
     context: typer.Context,
     name: NameArgument,
     *,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: JobOptions,
 ) -> None:
     """Mount a disabled dSource on its staging environment and start what the plugin starts there.
 
@@ -154,22 +152,21 @@ def enable(
     """
     carry_out(
         context,
-        lambda engine: engine.dsources.enable(name, asked=asked(detach, no_wait)),
+        lambda engine: engine.dsources.enable(name, asked=job.asked()),
         lambda _result: f"Enabled {name}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 
 @commands.command("disable")
+@unfolded
 def disable(
     context: typer.Context,
     name: NameArgument,
     *,
     force: ForceOption = False,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: JobOptions,
 ) -> None:
     """Stop what runs on the staging environment and unmount. Nothing is synced until it is enabled.
 
@@ -179,22 +176,21 @@ def disable(
     """
     carry_out(
         context,
-        lambda engine: engine.dsources.disable(name, force=force, asked=asked(detach, no_wait)),
+        lambda engine: engine.dsources.disable(name, force=force, asked=job.asked()),
         lambda _result: f"Disabled {name}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 
 @commands.command("delete")
+@unfolded
 def delete(
     context: typer.Context,
     name: NameArgument,
     *,
     force: ForceOption = False,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: JobOptions,
 ) -> None:
     """Delete a dSource with its data and snapshots. One that VDBs were made from is refused.
 
@@ -209,10 +205,10 @@ def delete(
                 complain(f"Takes along {what}.")
     carry_out(
         context,
-        lambda engine: engine.dsources.delete(name, force=force, asked=asked(detach, no_wait)),
+        lambda engine: engine.dsources.delete(name, force=force, asked=job.asked()),
         lambda result: f"Deleted {', '.join(result['deleted'])}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dlpx_remote.cli.asking import DetachOption, ForceOption, NoWaitOption, asked, carry_out
+from dlpx_remote.cli.asking import ForceOption, JobOptions, carry_out
+from dlpx_remote.cli.bundles import unfolded
 from dlpx_remote.cli.options import OutputOption
 from dlpx_remote.cli.output import Output, as_json, complain
 from dlpx_remote.cli.session import open_engine
@@ -62,14 +63,13 @@ def show(context: typer.Context, snapshot: SnapshotArgument, output: OutputOptio
 
 
 @commands.command("delete")
+@unfolded
 def delete(
     context: typer.Context,
     snapshot: SnapshotArgument,
     *,
     force: ForceOption = False,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: JobOptions,
 ) -> None:
     """Delete a snapshot. One that VDBs were made from is refused.
 
@@ -83,8 +83,8 @@ def delete(
                 complain(f"Takes along {what}.")
     carry_out(
         context,
-        lambda engine: engine.snapshots.delete(snapshot, force=force, asked=asked(detach, no_wait)),
+        lambda engine: engine.snapshots.delete(snapshot, force=force, asked=job.asked()),
         lambda result: f"Deleted {', '.join(result['deleted'])}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )

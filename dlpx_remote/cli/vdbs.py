@@ -10,6 +10,7 @@ import typer
 from dlpx_remote.cli.asking import (
     DetachOption,
     ForceOption,
+    HookedJobOptions,
     HookOption,
     HooksFileOption,
     LoginHookOption,
@@ -22,6 +23,7 @@ from dlpx_remote.cli.asking import (
     hooks,
     hooks_of_file,
 )
+from dlpx_remote.cli.bundles import unfolded
 from dlpx_remote.cli.exits import Exit
 from dlpx_remote.cli.options import OutputOption
 from dlpx_remote.cli.output import Output, as_json, complain, say
@@ -134,15 +136,12 @@ def create_empty(
 
 
 @commands.command("snapshot")
+@unfolded
 def snapshot(
     context: typer.Context,
     name: NameArgument,
     *,
-    hook: HookOption = None,
-    login_hook: LoginHookOption = None,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: HookedJobOptions,
 ) -> None:
     """Keep the present state of a VDB.
 
@@ -152,16 +151,15 @@ def snapshot(
     """
     carry_out(
         context,
-        lambda engine: engine.vdbs.snapshot(
-            name, hooks=hooks(hook, login_hook), asked=asked(detach, no_wait)
-        ),
+        lambda engine: engine.vdbs.snapshot(name, **job.how()),
         lambda result: f"Took {result['snapshot']} of {name}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 
 @commands.command("refresh")
+@unfolded
 def refresh(
     context: typer.Context,
     name: NameArgument,
@@ -174,11 +172,7 @@ def refresh(
             help="A snapshot, or a dSource or VDB by name; the newest of what it was made from unless given.",
         ),
     ] = None,
-    hook: HookOption = None,
-    login_hook: LoginHookOption = None,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: HookedJobOptions,
 ) -> None:
     """Put the state of another snapshot in a VDB's place. One that fails leaves the old state running.
 
@@ -189,16 +183,15 @@ def refresh(
     """
     carry_out(
         context,
-        lambda engine: engine.vdbs.refresh(
-            name, origin, hooks=hooks(hook, login_hook), asked=asked(detach, no_wait)
-        ),
+        lambda engine: engine.vdbs.refresh(name, origin, **job.how()),
         lambda result: f"Refreshed {name} from {result['snapshot']}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 
 @commands.command("rollback")
+@unfolded
 def rollback(
     context: typer.Context,
     name: NameArgument,
@@ -207,11 +200,7 @@ def rollback(
         str | None,
         typer.Option("--to", metavar="S", help="A snapshot of the VDB; its newest unless given."),
     ] = None,
-    hook: HookOption = None,
-    login_hook: LoginHookOption = None,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: HookedJobOptions,
 ) -> None:
     """Put an earlier state of its own in a VDB's place. One that fails leaves the old state running.
 
@@ -221,25 +210,20 @@ def rollback(
     """
     carry_out(
         context,
-        lambda engine: engine.vdbs.rollback(
-            name, to, hooks=hooks(hook, login_hook), asked=asked(detach, no_wait)
-        ),
+        lambda engine: engine.vdbs.rollback(name, to, **job.how()),
         lambda result: f"Rolled {name} back to {result['snapshot']}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 
 @commands.command("undo")
+@unfolded
 def undo(
     context: typer.Context,
     name: NameArgument,
     *,
-    hook: HookOption = None,
-    login_hook: LoginHookOption = None,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: HookedJobOptions,
 ) -> None:
     """Undo the last refresh or rollback of a VDB; once more undoes that.
 
@@ -249,23 +233,20 @@ def undo(
     """
     carry_out(
         context,
-        lambda engine: engine.vdbs.undo(name, hooks=hooks(hook, login_hook), asked=asked(detach, no_wait)),
+        lambda engine: engine.vdbs.undo(name, **job.how()),
         lambda _result: f"{name} is as it was before.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 
 @commands.command("start")
+@unfolded
 def start(
     context: typer.Context,
     name: NameArgument,
     *,
-    hook: HookOption = None,
-    login_hook: LoginHookOption = None,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: HookedJobOptions,
 ) -> None:
     """Start a VDB; it is mounted where it is not, for example after a reboot.
 
@@ -275,23 +256,20 @@ def start(
     """
     carry_out(
         context,
-        lambda engine: engine.vdbs.start(name, hooks=hooks(hook, login_hook), asked=asked(detach, no_wait)),
+        lambda engine: engine.vdbs.start(name, **job.how()),
         lambda _result: f"Started {name}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 
 @commands.command("stop")
+@unfolded
 def stop(
     context: typer.Context,
     name: NameArgument,
     *,
-    hook: HookOption = None,
-    login_hook: LoginHookOption = None,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: HookedJobOptions,
 ) -> None:
     """Stop a VDB; it stays mounted.
 
@@ -301,23 +279,20 @@ def stop(
     """
     carry_out(
         context,
-        lambda engine: engine.vdbs.stop(name, hooks=hooks(hook, login_hook), asked=asked(detach, no_wait)),
+        lambda engine: engine.vdbs.stop(name, **job.how()),
         lambda _result: f"Stopped {name}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 
 @commands.command("enable")
+@unfolded
 def enable(
     context: typer.Context,
     name: NameArgument,
     *,
-    hook: HookOption = None,
-    login_hook: LoginHookOption = None,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: HookedJobOptions,
 ) -> None:
     """Mount a disabled VDB and have it usable again.
 
@@ -327,24 +302,21 @@ def enable(
     """
     carry_out(
         context,
-        lambda engine: engine.vdbs.enable(name, hooks=hooks(hook, login_hook), asked=asked(detach, no_wait)),
+        lambda engine: engine.vdbs.enable(name, **job.how()),
         lambda _result: f"Enabled {name}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 
 @commands.command("disable")
+@unfolded
 def disable(
     context: typer.Context,
     name: NameArgument,
     *,
     force: ForceOption = False,
-    hook: HookOption = None,
-    login_hook: LoginHookOption = None,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: HookedJobOptions,
 ) -> None:
     """Quiesce a VDB and take it off its host; its data stay.
 
@@ -354,26 +326,21 @@ def disable(
     """
     carry_out(
         context,
-        lambda engine: engine.vdbs.disable(
-            name, force=force, hooks=hooks(hook, login_hook), asked=asked(detach, no_wait)
-        ),
+        lambda engine: engine.vdbs.disable(name, force=force, **job.how()),
         lambda _result: f"Disabled {name}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 
 @commands.command("delete")
+@unfolded
 def delete(
     context: typer.Context,
     name: NameArgument,
     *,
     force: ForceOption = False,
-    hook: HookOption = None,
-    login_hook: LoginHookOption = None,
-    detach: DetachOption = False,
-    no_wait: NoWaitOption = False,
-    output: OutputOption = Output.TABLE,
+    job: HookedJobOptions,
 ) -> None:
     """Delete a VDB with its data and snapshots. One that other VDBs were made from is refused.
 
@@ -386,12 +353,10 @@ def delete(
             _say_what_goes(engine.vdbs.dependants(name))
     carry_out(
         context,
-        lambda engine: engine.vdbs.delete(
-            name, force=force, hooks=hooks(hook, login_hook), asked=asked(detach, no_wait)
-        ),
+        lambda engine: engine.vdbs.delete(name, force=force, **job.how()),
         lambda result: f"Deleted {', '.join(result['deleted'])}.",
-        detach=detach,
-        output=output,
+        detach=job.detach,
+        output=job.output,
     )
 
 
