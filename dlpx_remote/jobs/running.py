@@ -205,6 +205,7 @@ class RunningJob:
         if outcome.special == "cancelled":
             raise JobCancelled(f"{self.reference} was cancelled before the step {title!r}.")
         if outcome.special == "interrupted":
+            self._undo_failed = self._undo_failed or self._undoing
             raise StepInterrupted(
                 f"The engine ended while the step {title!r} of {self.reference} ran; nobody knows how far it "
                 "came, and it is not run a second time.",

@@ -1,168 +1,236 @@
 """SIGKILL before, after and between effect and record of the steps of every engine operation.
 
 The next process finishes or undoes the job within 30 seconds; then everything that is there is seen from
-outside. A seeded sample; all points with ``--all-faults`` (of one kind with ``--fault-phase effect``), or one
-with ``--fault-point "vdb refresh/7/effect"``.
+outside, and in the end deleted without a rest. A seeded sample; all points with ``--all-faults``, which goes
+on where it was interrupted, or one with ``--fault-point "copy/vdb refresh/7/effect"``.
 """
 
 from __future__ import annotations
 
-import json
-import multiprocessing
+import queue
 import random
-import shutil
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from tests.hosts.lifecycle import victims
-from tests.hosts.lifecycle.site import NOTHING, Site
-from tests.hosts.lifecycle.victims import BEFORE, OPERATIONS, POINTS, Outcome
+from dlpx_remote.storage.initialise import BackendKind
+from tests import side_by_side
+from tests.hosts.faults.journal import Progress
+from tests.hosts.lifecycle.kill_journal import KillJournal, Played, Point
+from tests.hosts.lifecycle.kill_table import BEFORE, MINE, ON_BTRFS, OPERATIONS
+from tests.hosts.lifecycle.site import NOTHING
+from tests.hosts.lifecycle.stages import Stage
+from tests.hosts.lifecycle.victims import POINTS, Outcome, Step
 from tests.hosts.sshd import Sshd
+from tests.storage.file_systems import in_memory
 
 RECOVERY = 30.0  # seconds that the next process has
 SAMPLE = 4
-PATIENCE = 120.0
+POOLS: tuple[BackendKind, ...] = ("copy", "btrfs")
+
+Say = Callable[[str], None]
+Work = TypeVar("Work")
+Done = TypeVar("Done")
+MakeLane = Callable[[], "Lane"]
 
 
-class Stage:
-    """A site on which operations are killed, one after the other: put back to what it was before each.
+class Lane:
+    """A host, with a stage for each kind of pool.
 
     Args:
-        root: an empty directory.
-        server: the host.
+        stack: ends what it starts.
     """
 
-    def __init__(self, root: Path, server: Sshd) -> None:
-        self.site = Site(root / "site")
-        self._kept = root / "kept"
-        self._output = root / "output"
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["tests.hosts.lifecycle.victims", "dbos", "paramiko"])
-        self._kept.mkdir()
-        self.site.root.mkdir()
-        self.site.prepare(server)
-        shutil.copytree(self.site.root, self._kept / "nothing", symlinks=True)
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._root = stack.enter_context(in_memory())
+        (self._root / "sshd").mkdir()
+        self._server = stack.enter_context(Sshd(self._root / "sshd", ["UsePAM no"], quick=True))
+        self._stages: dict[BackendKind, Stage] = {}
 
-    def put(self, before: str) -> None:
-        """Have there what is to be there before an operation."""
-        if not (self._kept / before).exists():
-            self._put("nothing")
-            self.process(victims.make, before)
-            shutil.copytree(self.site.root, self._kept / before, symlinks=True)
-        self._put(before)
+    def stage(self, pool: str) -> Stage:
+        """The stage with a pool of that kind, made when it is needed first."""
+        kind: BackendKind = "btrfs" if pool == "btrfs" else "copy"
+        if kind not in self._stages:
+            root = self._root / kind
+            root.mkdir()
+            self._stages[kind] = Stage(root, self._server, kind)
+            self._stack.callback(self._stages[kind].close)
+        return self._stages[kind]
 
-    def steps(self, operation: str) -> list[str]:
-        """The titles of the steps of an operation, from a rehearsal."""
-        self.put(OPERATIONS[operation][0])
-        self.process(victims.rehearse, operation, self._output)
-        found: list[str] = json.loads(self._output.read_text())
-        return found
-
-    def kill(self, operation: str, number: int, point: str) -> Outcome:
-        """Have an operation die at a point of a step, and the next process come."""
-        self.put(OPERATIONS[operation][0])
-        self.process(victims.run_until_killed, operation, number, point, dies=True)
-        self.process(victims.come_next, self._output, RECOVERY)
-        return Outcome(**json.loads(self._output.read_text()))
-
-    def clear(self) -> dict[str, object]:
-        """Delete everything; what is left then."""
-        self.process(victims.clear)
-        return self.site.left()
-
-    def process(self, target: Callable[..., None], *arguments: object, dies: bool = False) -> None:
-        """Run a function in a process of its own."""
-        process = self._context.Process(target=target, args=(self.site.root, *arguments))
-        process.start()
-        process.join(PATIENCE)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-        assert process.exitcode == (-9 if dies else 0), f"{target.__name__}{arguments}: {process.exitcode}"
-
-    def _put(self, before: str) -> None:
-        self.site.unmount_all()
-        shutil.rmtree(self.site.root)
-        shutil.copytree(self._kept / before, self.site.root, symlinks=True)
+    def play(self, point: Point) -> Played:
+        """Kill at a point, and judge what comes after."""
+        stage = self.stage(point.pool)
+        seconds = 0.0
+        try:
+            with stage.killed(point.operation, point.number, point.point, RECOVERY) as (outcome, clear):
+                seconds = outcome.seconds
+                judge(stage, point, outcome)
+                said = clear()
+                assert not said, said
+                left = stage.site.left()
+                assert left == NOTHING, left
+        except AssertionError as error:
+            return Played(point, seconds, " ".join(str(error).split()))
+        return Played(point, seconds)
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    root = tmp_path_factory.mktemp("kills")
-    directory = root / "sshd"
-    directory.mkdir()
-    with Sshd(directory, ["UsePAM no"], quick=True) as server:
-        made = Stage(root, server)
-        yield made
-        made.site.unmount_all()
+@contextmanager
+def lanes() -> Iterator[MakeLane]:
+    """Makes lanes, and ends them."""
+    with ExitStack() as stack:
+        yield lambda: Lane(stack)
 
 
-def chosen(config: pytest.Config, stage: Stage) -> list[tuple[str, int, str]]:
-    """The points to be played; one operation is rehearsed for each of a sample, all for all."""
-    if config.option.fault_point:
-        named = [point.split("/") for point in config.option.fault_point]
-        return [(operation, int(number), point) for operation, number, point in named]
-    names = list(OPERATIONS)
-    seeded = random.Random(config.option.fault_seed)
-    if config.option.all_faults:
-        every = [
-            (operation, number, point)
-            for operation in names
-            for number in range(1, len(stage.steps(operation)) + 1)
-            for point in POINTS
-            if not config.option.fault_phase or point in config.option.fault_phase
-        ]
-        seeded.shuffle(every)  # what is interrupted has seen something of everything
-        return every
-    found = []
-    for operation in seeded.sample(names, SAMPLE):
-        number = seeded.randint(1, len(stage.steps(operation)))
-        found.append((operation, number, seeded.choice(POINTS)))
-    return found
+@pytest.fixture
+def say(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Print, whatever pytest captures."""
+
+    def say(text: str) -> None:
+        with capsys.disabled():
+            side_by_side.say(pytestconfig, text)
+
+    return say
 
 
 def test_a_killed_operation_is_finished_or_undone_and_nothing_is_left_of_it(
-    stage: Stage, pytestconfig: pytest.Config
+    pytestconfig: pytest.Config, say: Say, clean_home: Path
 ) -> None:
-    failures = []
-    journal: Path | None = pytestconfig.option.fault_journal
-    done = set(journal.read_text().splitlines()) if journal is not None and journal.exists() else set()
-    points = [point for point in chosen(pytestconfig, stage) if "/".join(map(str, point)) not in done]
-    for operation, number, point in points:
-        name = f"{operation}/{number}/{point}"
-        said = name
+    option = pytestconfig.option
+    with lanes() as new_lane:
+        if option.all_faults and not option.fault_point:
+            played, missing = sweep(pytestconfig, [new_lane() for _ in range(option.fault_processes)], say)
+        else:
+            lane, missing = new_lane(), 0
+            points = [Point.parse(text) for text in option.fault_point]
+            played = [lane.play(point) for point in points or sample(lane, option.fault_seed)]
+    wrong = sorted(f"{each.point}: {each.broken}" for each in played if each.broken)
+    if wrong:
+        wrong.insert(0, f"{len(wrong)} of {len(played)} points broke a promise:")
+    if missing:
+        wrong.append(f"{missing} points are not played yet: run it again to go on.")
+    if wrong:
+        pytest.fail("\n".join(wrong), pytrace=False)
+
+
+def sample(lane: Lane, seed: int) -> Iterator[Point]:
+    """Some points, each of another operation; only these are rehearsed."""
+    seeded = random.Random(seed)
+    names = seeded.sample([name for name, killed in OPERATIONS.items() if not killed.fails], SAMPLE)
+    for name in names:
+        number = seeded.randint(1, len(lane.stage("copy").steps(name)))
+        yield Point("copy", name, number, seeded.choice(POINTS))
+
+
+def sweep(config: pytest.Config, made: list[Lane], say: Say) -> tuple[list[Played], int]:
+    """Play every point that the journal does not know; all that is known, and how many are not played."""
+    option = config.option
+    journal = KillJournal(option.fault_journal or _journal(config))
+    if not journal.steps or not list(remaining(journal, option.fault_phase)):
+        journal.begin(rehearsed(made))
+    points = list(remaining(journal, option.fault_phase))
+    random.Random(option.fault_seed).shuffle(points)  # what is interrupted has seen something of everything
+    total, before = len(journal.done) + len(points), len(journal.done)
+    say(f"\n{total} points, {before} of them done before; journal: {journal.path}")
+    progress = Progress(total, before)
+    until = time.monotonic() + 60 * (option.fault_minutes or float("inf"))
+    for played in in_lanes(made, (point for point in points if time.monotonic() < until), Lane.play):
+        journal.add(played)
+        if played.broken:
+            say(f"broken: {played.point}: {played.broken}")
+        for line in progress.lines(
+            len(journal.done), sum(bool(each.broken) for each in journal.done.values())
+        ):
+            say(line)
+    seconds = sorted(each.seconds for each in journal.done.values())
+    if seconds:
+        median = seconds[len(seconds) // 2]
+        say(f"{len(seconds)} points; recovered in {median:.1f} s, at most {seconds[-1]:.1f} s")
+    return list(journal.done.values()), len(list(remaining(journal, option.fault_phase)))
+
+
+def rehearsed(made: list[Lane]) -> dict[str, list[Step]]:
+    """The steps of every operation."""
+
+    def rehearse(lane: Lane, name: str) -> tuple[str, list[Step]]:
+        return name, lane.stage("copy").steps(name)
+
+    return dict(in_lanes(made, iter(OPERATIONS), rehearse))
+
+
+def remaining(journal: KillJournal, phases: list[str]) -> Iterator[Point]:
+    """The points that are not done yet."""
+    for operation, steps in journal.steps.items():
+        for number, step in enumerate(steps, 1):
+            if OPERATIONS[operation].undoing_only and not step.undoing:
+                continue
+            for pool in POOLS:
+                if pool == "btrfs" and not step.title.startswith(ON_BTRFS):
+                    continue
+                for point in POINTS:
+                    found = Point(pool, operation, number, point)
+                    if found not in journal.done and (not phases or point in phases):
+                        yield found
+
+
+def in_lanes(made: list[Lane], work: Iterable[Work], do: Callable[[Lane, Work], Done]) -> Iterator[Done]:
+    """What becomes of ``work``, done in all lanes at once."""
+    todo, lock = iter(work), threading.Lock()
+    done: queue.Queue[Done | BaseException | None] = queue.Queue()
+
+    def loop(lane: Lane) -> None:
         try:
-            judge(stage, operation, stage.kill(operation, number, point), number, point)
-        except AssertionError as error:
-            said = f"FAILED {name}: {' '.join(str(error).split())}"
-            failures.append(said)
-        if journal is not None:
-            with journal.open("a") as file:
-                file.write(f"{said}\n")
-    assert not failures, f"{len(failures)} of {len(points)} points:\n" + "\n".join(failures)
+            while True:
+                with lock:
+                    one = next(todo, None)
+                if one is None:
+                    break
+                done.put(do(lane, one))
+        except BaseException as error:
+            done.put(error)
+        done.put(None)
+
+    threads = [threading.Thread(target=loop, args=(lane,), daemon=True) for lane in made]
+    for thread in threads:
+        thread.start()
+    ended = 0
+    while ended < len(threads):
+        each = done.get()
+        if each is None:
+            ended += 1
+        elif isinstance(each, BaseException):
+            raise each
+        else:
+            yield each
 
 
-def judge(stage: Stage, operation: str, outcome: Outcome, number: int, point: str) -> None:
+def _journal(config: pytest.Config) -> Path:
+    assert config.cache is not None
+    return Path(config.cache.mkdir("faults")) / "kills.jsonl"
+
+
+def judge(stage: Stage, point: Point, outcome: Outcome) -> None:
     """What must hold after the next process has come."""
-    site = stage.site
+    site, operation = stage.site, OPERATIONS[point.operation]
     assert outcome.seconds < RECOVERY, f"took {outcome.seconds:.0f} s"
-    cut_off = outcome.steps[number - 1][2] and point != "recorded"
-    if "failing" in operation:
-        assert outcome.state in ("compensated", "failed"), outcome
-    elif not cut_off or ("--force" in operation and outcome.state == "succeeded"):
-        assert outcome.state == "succeeded", (
-            outcome
-        )  # forced, it goes on where a plugin operation was cut off
+    _, _, once, undoing = outcome.steps[point.number - 1]
+    cut_off = once and point.point != "recorded"
+    if operation.fails:
+        assert outcome.state in (("failed",) if cut_off and undoing else ("compensated", "failed")), outcome
+    elif not cut_off or (operation.forced and outcome.state == "succeeded"):
+        assert outcome.state == "succeeded", outcome  # forced, it goes on where something was cut off
     else:
         assert outcome.state in ("compensated", "failed"), outcome
         assert "nobody knows how far it came" in outcome.failure, outcome
     assert set(outcome.sources.values()) <= {"enabled", "disabled"}, outcome.sources
 
-    began = Counter(title.partition(" of ")[0] for title, _, once in outcome.steps if once)
+    began = Counter(title.partition(" of ")[0] for title, _, once, _ in outcome.steps if once)
     for called, times in Counter(site.calls()).items():
         assert times <= began[called], f"{called} was run {times} times, for {began[called]} steps"
 
@@ -175,9 +243,18 @@ def judge(stage: Stage, operation: str, outcome: Outcome, number: int, point: st
     assert sorted(mounted) == sorted(outcome.mounted), f"mounted {mounted}, asked for {outcome.mounted}"
     presented = [mount for mount in site.mounts() if not mount.startswith(below)]
     assert len(presented) == len([entry for entry in ledger if entry.startswith("presentation ")]), presented
+    judge_data(stage, point, outcome)
     assert processes(site.root) == []
-    left = stage.clear()
-    assert left == NOTHING, left
+
+
+def judge_data(stage: Stage, point: Point, outcome: Outcome) -> None:
+    """What is in the VDB is what was there before, or what the operation was to put in its place."""
+    operation, mount = OPERATIONS[point.operation], stage.site.targets / "one"
+    if str(mount) not in outcome.mounted:
+        return
+    there = MINE.intersection(path.name for path in mount.iterdir())
+    expected = operation.succeeded if outcome.state == "succeeded" else operation.undone
+    assert there == expected, f"in the VDB after it {outcome.state}: {sorted(there)}"
 
 
 def processes(root: Path, patience: float = 10.0) -> list[str]:
@@ -207,5 +284,5 @@ def test_every_engine_operation_is_killed() -> None:
     from dlpx_remote.workflows.engine_operations import OPERATIONS as ALL
 
     words = {name.split(",")[0].replace("staged", "dsource").removesuffix(" --force") for name in OPERATIONS}
-    assert {name.removesuffix(" again") for name in words} == set(ALL) - {"dsource worker"}
-    assert {before for before, _ in OPERATIONS.values()} <= set(BEFORE)
+    assert {name.removesuffix(" again") for name in words} == set(ALL)
+    assert {killed.before for killed in OPERATIONS.values()} <= set(BEFORE)

@@ -210,19 +210,22 @@ _SCHEMA = {
 }
 
 
-def write_trees(directory: Path, place: Path, *, staged: bool = False) -> Path:
+def write_trees(directory: Path, place: Path, *, staged: bool = False, extended_hooks: bool = False) -> Path:
     """Write a plugin into ``directory``: ``Trees`` or ``Staged trees``.
 
     Args:
         directory: made.
         place: it finds the directories below this one, and writes ``calls`` beside it.
         staged: the one that links through staging.
+        extended_hooks: start and stop hooks run on enable and disable too.
     """
     (directory / "src").mkdir(parents=True)
     words = ("1", "Staged trees", "STAGED") if staged else ("0", "Trees", "DIRECT")
     config = _CONFIG
     for mark, word in zip(("@NUMBER@", "@NAME@", "@TYPE@"), words, strict=True):
         config = config.replace(mark, word)
+    if extended_hooks:
+        config += "extendedStartStopHooks: true\n"
     (directory / "plugin_config.yml").write_text(config)
     (directory / "schema.json").write_text(json.dumps(_SCHEMA))
     code = _CODE.replace("@LINKED@", _STAGED if staged else _DIRECT).replace("@PLACE@", str(place))
