@@ -13,6 +13,7 @@ import fcntl
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,7 @@ _PATIENCE = {  # libpq's, so that nobody waits for a server that vanished; secon
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+_MIGRATING = threading.Lock()  # Alembic knows one migration at a time in a process
 _POSTGRESQL_LOCK = 0x646C7078  # any number that is ours: held while one process migrates
 
 
@@ -187,7 +189,8 @@ class Store:
                     ) from None
             config.attributes["connection"] = connection
             try:
-                command.upgrade(config, "head" if self._wanted == REVISION else self._wanted)
+                with _MIGRATING:
+                    command.upgrade(config, "head" if self._wanted == REVISION else self._wanted)
             except CommandError:
                 raise StateError(
                     f"What is to be restored was written by a newer dlpx-remote (revision {self._wanted}; "

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -119,6 +120,15 @@ def test_what_an_older_version_wrote_is_kept_and_means_what_it_meant(state: Path
         assert (windows.scheme, windows.login, windows.unencrypted) == ("https", "ntlm", False)
         assert [user.name for user in found.users] == ["anna"]
     store.close()
+
+
+def test_several_states_are_made_at_once_in_one_process(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        stores = list(threads.map(lambda number: Store(tmp_path / str(number)), range(4)))
+    for store in stores:
+        with store.read() as session:
+            assert session.scalars(select(EnvironmentRow)).all() == []
+        store.close()
 
 
 def test_what_was_written_is_there_after_opening_again(state: Path) -> None:
