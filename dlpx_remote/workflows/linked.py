@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlpx_remote.jobs.base import Job, Request
-from dlpx_remote.workflows.operating import Operation, record_source
+from dlpx_remote.workflows.operating import Operation, begin_new
 from dlpx_remote.workflows.removal import remove_everything
 from dlpx_remote.workflows.rooms import Rooms
 from dlpx_remote.workflows.sources import DISABLED, ENABLED
@@ -16,10 +16,10 @@ Result = dict[str, Any]
 def link(rooms: Rooms, job: Job, request: Request) -> Result:
     """Make a dSource: its record and its data set, which the first sync fills.
 
-    Request: see :func:`record_source`.
+    Request: see :func:`begin_new`.
     """
-    source = record_source(rooms, job, request)
-    with Operation(rooms, job, source.reference) as dsource:
+    with begin_new(rooms, job, request) as dsource:
+        source = dsource.source
         dsource.expect(4)
         try:
             dsource.create_volume(source.current.volume)

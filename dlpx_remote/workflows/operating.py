@@ -438,12 +438,30 @@ def record_source(rooms: Rooms, job: Job, request: Request) -> Source:
     def record() -> dict[str, Any]:
         source = rooms.records.create(request, job.reference)
         known = {hook.name for hook in rooms.hooks.of(source.reference)}
-        for hook in request.get("hooks") or ():
-            if hook["name"] not in known:
-                rooms.hooks.add(source, Hook.from_json(hook))
+        try:
+            for hook in request.get("hooks") or ():
+                if hook["name"] not in known:
+                    rooms.hooks.add(source, Hook.from_json(hook))
+        except Exception:
+            rooms.records.remove(source.reference)
+            raise
         return source.to_json()
 
     return Source.from_json(job.step(f"record {request['name']}", record))
+
+
+def begin_new(rooms: Rooms, job: Job, request: Request) -> Operation:
+    """Record a new dSource or VDB, and begin the operation that makes it; where that fails, nothing is left.
+
+    Request: see :func:`record_source`.
+    """
+    source = record_source(rooms, job, request)
+    try:
+        return Operation(rooms, job, source.reference)
+    except Exception as error:
+        job.compensating(error)
+        job.step(f"forget {source.name}", lambda: rooms.records.remove(source.reference))
+        raise
 
 
 _SOURCES = (ArgumentKind.DIRECT_SOURCE, ArgumentKind.STAGED_SOURCE, ArgumentKind.VIRTUAL_SOURCE)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dlpx_remote.jobs.base import Job, Request
-from dlpx_remote.workflows.operating import Operation, record_source
+from dlpx_remote.workflows.operating import Operation, begin_new
 from dlpx_remote.workflows.parameters import SNAPSHOT
 from dlpx_remote.workflows.removal import remove_everything
 from dlpx_remote.workflows.rooms import Rooms
@@ -23,7 +23,7 @@ Result = dict[str, Any]
 def provision(rooms: Rooms, job: Job, request: Request) -> Result:
     """Virtual Source Provision.
 
-    Request: see :func:`record_source`, with ``origin``, the reference of the snapshot.
+    Request: see :func:`begin_new`, with ``origin``, the reference of the snapshot.
     """
 
     def fill(vdb: Operation, volume: str) -> None:
@@ -40,7 +40,7 @@ def provision(rooms: Rooms, job: Job, request: Request) -> Result:
 
 
 def create_empty(rooms: Rooms, job: Job, request: Request) -> Result:
-    """Virtual Source Create Empty. Request: see :func:`record_source`."""
+    """Virtual Source Create Empty. Request: see :func:`begin_new`."""
 
     def fill(vdb: Operation, volume: str) -> None:
         vdb.create_volume(volume)
@@ -63,8 +63,8 @@ class _Making:
 
 def _bring_into_being(rooms: Rooms, job: Job, request: Request, making: _Making) -> Result:
     """What provisioning and creating empty have in common; a failure leaves nothing."""
-    source = record_source(rooms, job, request)
-    with Operation(rooms, job, source.reference) as vdb:
+    with begin_new(rooms, job, request) as vdb:
+        source = vdb.source
         vdb.expect(making.steps, "configure-clone")
         try:
             making.fill(vdb, source.current.volume)

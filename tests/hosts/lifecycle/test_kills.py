@@ -136,6 +136,7 @@ def sweep(config: pytest.Config, made: list[Lane], say: Say) -> tuple[list[Playe
         journal.begin(rehearsed(made))
     points = list(remaining(journal, option.fault_phase))
     random.Random(option.fault_seed).shuffle(points)  # what is interrupted has seen something of everything
+    points.sort(key=lambda point: is_said_twice(journal, point))
     total, before = len(journal.done) + len(points), len(journal.done)
     say(f"\n{total} points, {before} of them done before; journal: {journal.path}")
     progress = Progress(total, before)
@@ -177,6 +178,12 @@ def remaining(journal: KillJournal, phases: list[str]) -> Iterator[Point]:
                     found = Point(pool, operation, number, point)
                     if found not in journal.done and (not phases or point in phases):
                         yield found
+
+
+def is_said_twice(journal: KillJournal, point: Point) -> bool:
+    """Whether a point is nearly another one: a step that only reads, or what is before the next step."""
+    title = journal.steps[point.operation][point.number - 1].title
+    return point.point == "recorded" or title.startswith(("read ", "prepare ", "see "))
 
 
 def in_lanes(made: list[Lane], work: Iterable[Work], do: Callable[[Lane, Work], Done]) -> Iterator[Done]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dlpx_remote.errors import AlreadyExists
 from dlpx_remote.jobs.base import JobCancelled, StepInterrupted
 from dlpx_remote.mounts.base import MountBusy, MountFailed
 from dlpx_remote.plugins.worker import OperationMissing, PluginUserError, WrongResult
@@ -43,6 +44,21 @@ def test_link_that_fails_leaves_nothing(world: World) -> None:
     with pytest.raises(PoolFull):
         linked_source(world)
     assert (world.records.all(), world.volumes()) == ([], set())
+
+
+def test_link_that_is_cancelled_once_it_is_recorded_leaves_nothing(world: World) -> None:
+    job = world.job(cancel_before="read what is known of DSOURCE-1")
+    with pytest.raises(JobCancelled):
+        world.run(linked.link, job, **world.new("dsource", "orders"))
+    assert (world.records.all(), world.volumes()) == ([], set())
+
+
+def test_what_cannot_be_recorded_with_its_hooks_is_not_recorded(world: World) -> None:
+    twice = [noting(world, "pre-sync"), noting(world, "post-sync")]
+    assert twice[0]["name"] == twice[1]["name"]
+    with pytest.raises(AlreadyExists):
+        world.run(linked.link, **world.new("dsource", "orders", hooks=twice))
+    assert world.records.all() == []
 
 
 @pytest.mark.parametrize("operation", ["linked_pre_snapshot", "linked_post_snapshot"])
