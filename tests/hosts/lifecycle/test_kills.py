@@ -188,12 +188,12 @@ def is_said_twice(journal: KillJournal, point: Point) -> bool:
 
 def in_lanes(made: list[Lane], work: Iterable[Work], do: Callable[[Lane, Work], Done]) -> Iterator[Done]:
     """What becomes of ``work``, done in all lanes at once."""
-    todo, lock = iter(work), threading.Lock()
+    todo, lock, stop = iter(work), threading.Lock(), threading.Event()
     done: queue.Queue[Done | BaseException | None] = queue.Queue()
 
     def loop(lane: Lane) -> None:
         try:
-            while True:
+            while not stop.is_set():
                 with lock:
                     one = next(todo, None)
                 if one is None:
@@ -207,14 +207,19 @@ def in_lanes(made: list[Lane], work: Iterable[Work], do: Callable[[Lane, Work], 
     for thread in threads:
         thread.start()
     ended = 0
-    while ended < len(threads):
-        each = done.get()
-        if each is None:
-            ended += 1
-        elif isinstance(each, BaseException):
-            raise each
-        else:
-            yield each
+    try:
+        while ended < len(threads):
+            each = done.get()
+            if each is None:
+                ended += 1
+            elif isinstance(each, BaseException):
+                raise each
+            else:
+                yield each
+    finally:  # nobody may play on a stage that is being taken down
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def _journal(config: pytest.Config) -> Path:
