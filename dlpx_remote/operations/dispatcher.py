@@ -7,7 +7,8 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ from dlpx_remote.plugins.worker import (
     Worker,
     Workers,
 )
+from dlpx_remote.transports.abort import Abort
 
 
 class Dispatcher:
@@ -83,12 +85,21 @@ class Dispatcher:
         """Whether the plugin has a function for the operation."""
         return self._usable_inspection(operation_name, timeout).operation(operation_name) is not None
 
-    def run(self, operation_name: str, /, *, timeout: float | None = None, **arguments: Any) -> Any:
+    def run(
+        self,
+        operation_name: str,
+        /,
+        *,
+        timeout: float | None = None,
+        abort: Abort | None = None,
+        **arguments: Any,
+    ) -> Any:
         """Run one plugin operation.
 
         Args:
             operation_name: for example ``discovery.repository``.
             timeout: seconds, library calls included; None takes the limits'.
+            abort: ends it from another thread, with the script that it runs on a host.
             arguments: by the table's names, as plain JSON. ``snapshot_parameters`` may be left out or None.
 
         Returns:
@@ -100,16 +111,36 @@ class Dispatcher:
             PluginInvalid: the plugin's functions do not fit the table of operations.
             OperationMissing: the operation is needed and the plugin does not implement it.
             PluginUserError, PluginFailed, WrongResult, TooLarge, OperationTimeout, WorkerDied: it failed.
+            OperationAborted: its end was asked for while the plugin's own code ran.
+            TransportError: the same while it ran a script on a host; it says what became of that.
         """
         operation = self._entry(operation_name)
         check_arguments(self._plugin, operation, arguments)
-        if not self.implements(operation_name, timeout):
-            return self._without(operation)
-        result = self._running_worker().call(
-            operation_name, arguments, library=self._library, timeout=timeout
-        )
+        with self._aborted_by(abort):
+            if not self.implements(operation_name, timeout):
+                return self._without(operation)
+            result = self._running_worker().call(
+                operation_name, arguments, library=self._library, timeout=timeout
+            )
         check_result(self._plugin, operation, result)
         return result
+
+    @contextmanager
+    def _aborted_by(self, abort: Abort | None) -> Iterator[None]:
+        """What runs within the block is ended when ``abort`` is asked; what comes next has a new worker."""
+        if abort is None:
+            yield
+            return
+        worker = self._running_worker()
+        self._library.abort = abort
+        try:
+            with abort.wakes(worker.abort):
+                yield
+        finally:
+            self._library.abort = None
+            if abort.asked:
+                worker.close()
+                self._worker = None
 
     def migrate(
         self,

@@ -38,12 +38,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 from dlpx_remote.errors import InvalidRequest, RemoteError
 from dlpx_remote.plugins.worker.library import LibraryCall, LibraryRefusal, LibraryReply
 from dlpx_remote.plugins.worker.limits import Limits, size_in_words
 from dlpx_remote.redaction import REDACTOR, redact
+from dlpx_remote.transports.abort import Abort
 from dlpx_remote.transports.base import (
     AuthenticationFailed,
     CommandEnded,
@@ -152,6 +153,8 @@ class LibraryCalls:
         self._masked: set[bytes] = set()
         self._lock = threading.Lock()
         self._suppliers: dict[str, SuppliedCredentials] = {}
+        self.abort: Abort | None = None
+        """Ends what runs on a host. The operation then ends too, with what became of that."""
 
     def close(self) -> None:
         """The worker is gone: stop masking its variables, forget its suppliers. Idempotent."""
@@ -196,9 +199,10 @@ class LibraryCalls:
                 interpreter=interpreter,
                 timeout=timeout,
                 max_output=self._limits.library,
+                abort=self.abort,
             )
         except TransportError as error:
-            raise _refusal(call, error) from error
+            self._refuse(call, error)
         except RemoteError as error:
             raise LibraryRefusal("failed", "connection_unknown", redact(str(error))) from error
         return LibraryReply({"exit_code": result.exit_code}, (result.stdout, result.stderr))
@@ -229,9 +233,10 @@ class LibraryCalls:
                 sym_links_to_follow=tuple(call.options.get("sym_links_to_follow") or ()),
                 privilege=privilege,
                 timeout=timeout,
+                abort=self.abort,
             )
         except TransportError as error:
-            raise _refusal(call, error) from error
+            self._refuse(call, error)
         except InvalidRequest as error:
             raise LibraryRefusal(
                 "failed", "invalid_path", redact(f"libs.run_sync failed: {error}")
@@ -239,6 +244,12 @@ class LibraryCalls:
         except RemoteError as error:
             raise LibraryRefusal("failed", "connection_unknown", redact(str(error))) from error
         return LibraryReply()
+
+    def _refuse(self, call: LibraryCall, error: TransportError) -> NoReturn:
+        """Tell the plugin, which may go on; but where the end was asked for, end the operation."""
+        if self.abort is not None and self.abort.asked:
+            raise error
+        raise _refusal(call, error) from error
 
     def _require_input(self, call: LibraryCall) -> None:
         size = len(call.body) + sum(len(name) + len(value) for name, value in call.variables.items())

@@ -20,6 +20,7 @@ from dlpx_remote.errors import RemoteError
 from dlpx_remote.redaction import redact
 
 if TYPE_CHECKING:
+    from dlpx_remote.transports.abort import Abort
     from dlpx_remote.transports.privilege import Privilege
 
 MAX_OUTPUT = 192 * 1024 * 1024
@@ -184,6 +185,7 @@ class Connection(Protocol):
         timeout: float | None = None,
         max_output: int = MAX_OUTPUT,
         on_output: OutputCallback | None = None,
+        abort: Abort | None = None,
     ) -> CommandResult:
         """Run ``script`` in a fresh interpreter from the account's home directory.
 
@@ -197,6 +199,7 @@ class Connection(Protocol):
             timeout: seconds for this command; None takes the connection's ``Deadlines.total``.
             max_output: bytes of both streams together.
             on_output: called with each piece as it comes, from the calling thread.
+            abort: ends the command from another thread, within seconds.
 
         Returns:
             The result, whatever the exit code.
@@ -205,6 +208,7 @@ class Connection(Protocol):
             InvalidCommand: the script or a variable cannot be sent.
             NotSent: the host has not seen the script.
             CommandTimeout: the time was up; the remote process group was ended, or not confirmed.
+            CommandAborted: the same, because ``abort`` was asked.
             OutputTooLarge: more than ``max_output``; the remote process group was ended.
             ShellUnavailable: the account gives no shell that can run it.
             OutputLost: the connection was lost after the script was sent; how it ended is known.
@@ -268,6 +272,7 @@ class Connection(Protocol):
         privilege: Privilege | None = None,
         timeout: float | None = None,
         on_progress: Callable[[SyncProgress], None] | None = None,
+        abort: Abort | None = None,
     ) -> SyncResult:
         """Copy what is in a directory of the host into a local one: what changed, and only that.
 
@@ -285,6 +290,7 @@ class Connection(Protocol):
             privilege: how the login becomes ``rsync_user``; None means sudo without a password.
             timeout: seconds for all of it; None takes the connection's ``Deadlines.total``.
             on_progress: called now and then, from the calling thread.
+            abort: ends the copying from another thread.
 
         Raises:
             InvalidRequest: a path cannot be meant.
@@ -422,6 +428,10 @@ class CommandEnded(TransportError):
 
 class CommandTimeout(CommandEnded):
     """A command ran out of time, or sent nothing for longer than ``Deadlines.idle``."""
+
+
+class CommandAborted(CommandEnded):
+    """A command's end was asked for: see ``abort`` of :meth:`Connection.run`."""
 
 
 class OutputTooLarge(CommandEnded):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from dlpx_remote.transports.abort import Abort
 from dlpx_remote.transports.base import (
+    CommandAborted,
     CommandEnded,
     CommandTimeout,
     NotSent,
@@ -37,24 +41,35 @@ class Limits:
         total: seconds for all of it, from now; None for no limit.
         idle: seconds without a byte; None for no limit.
         max_output: bytes of both streams together.
-        deadline: when ``total`` is over.
+        abort: asks for its end before that; None where nobody will.
+        deadline: when ``total`` is over, or the end is asked for.
     """
 
     total: float | None
     idle: float | None
     max_output: int
+    abort: Abort | None = None
     deadline: Deadline = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "deadline", Deadline(self.total))
+        object.__setattr__(self, "deadline", Deadline(self.total, self.abort))
 
     def again(self) -> Limits:
         """The same, from now."""
-        return Limits(self.total, self.idle, self.max_output)
+        return Limits(self.total, self.idle, self.max_output, self.abort)
 
     def at_most(self, seconds: float) -> Limits:
         """Limits for a part of it that may take ``seconds``, and no longer than what is left."""
-        return Limits(self.deadline.remaining(at_most=seconds), None, self.max_output)
+        return Limits(self.deadline.remaining(at_most=seconds), None, self.max_output, self.abort)
+
+    @property
+    def aborted(self) -> bool:
+        """Whether its end was asked for."""
+        return self.abort is not None and self.abort.asked
+
+    def waking(self, wake: Callable[[], None]) -> AbstractContextManager[None]:
+        """Within the block, ``wake`` is called when its end is asked for."""
+        return nullcontext() if self.abort is None else self.abort.wakes(wake)
 
 
 class Written(Protocol):
@@ -73,7 +88,7 @@ def given_up(
 
     Args:
         command: what it wrote.
-        reason: TimeUp, Idle or TooMuchOutput.
+        reason: TimeUp, Idle or TooMuchOutput; TimeUp also where its end was asked for.
         limits: that it had.
         where: host and user.
         killed: it is confirmed that nothing of it runs any more.
@@ -83,6 +98,9 @@ def given_up(
     if isinstance(reason, TooMuchOutput):
         kind = OutputTooLarge
         what, action = f"wrote more than {limits.max_output} bytes", "Let it write less, or into a file."
+    elif limits.aborted:
+        kind = CommandAborted
+        what, action = "was cancelled", "" if killed else "Look at the host for what still runs there."
     elif isinstance(reason, Idle):
         what = f"wrote nothing for {limits.idle:g} s"
         action = "Raise the idle time-out, or let it report that it works."

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.redaction import redact
+from dlpx_remote.transports.abort import Abort
 from dlpx_remote.transports.base import Connection, StreamName
 from dlpx_remote.workflows.sources import Hook, Interpreter, Source
 
@@ -85,7 +86,15 @@ def _tcl(value: str) -> str:
     return re.sub(r'([\\"$\[])', r"\\\1", value).replace("\n", "\\n")
 
 
-def run(hook: Hook, source: Source, connection: Connection, job: str, log: Callable[[str], None]) -> None:
+def run(
+    hook: Hook,
+    source: Source,
+    connection: Connection,
+    job: str,
+    log: Callable[[str], None],
+    *,
+    abort: Abort | None = None,
+) -> None:
     """Run one hook.
 
     Args:
@@ -94,6 +103,7 @@ def run(hook: Hook, source: Source, connection: Connection, job: str, log: Calla
         connection: of the user that it runs as.
         job: reference of the job.
         log: takes each line that it prints, as it comes.
+        abort: ends it from another thread.
 
     Raises:
         HookFailed: it ended with another exit code than zero.
@@ -108,6 +118,7 @@ def run(hook: Hook, source: Source, connection: Connection, job: str, log: Calla
         timeout=float(script.timeout or TIMEOUT),
         max_output=LARGEST_OUTPUT,
         on_output=lines.take,
+        abort=abort,
     )
     lines.end()
     if result.exit_code != 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from dlpx_remote.jobs.base import Job, JobCancelled, Request
 from dlpx_remote.operations.dispatcher import Dispatcher
 from dlpx_remote.operations.library import LibraryCalls
 from dlpx_remote.redaction import redact
+from dlpx_remote.transports.abort import Abort
 from dlpx_remote.workflows import hooks as hook_scripts
 from dlpx_remote.workflows.attaching import mount_locks
 from dlpx_remote.workflows.discovery import SOURCE_CONFIG, wire_connection
@@ -139,17 +141,15 @@ class Operation:
             return
         environment, user = self.source.place
         source = replace(self.source, current=self.standing_on or self.source.current)
+
+        def run(hook: Hook) -> None:
+            connection = self._rooms.connections.connection(environment, user)
+            abort = Abort()
+            with self.job.on_cancel(abort.ask):
+                hook_scripts.run(hook, source, connection, self.job.reference, self.job.log, abort=abort)
+
         for hook in hooks:
-            self.job.once(
-                f"{event} hook {hook.name}",
-                lambda hook=hook: hook_scripts.run(  # type: ignore[misc]
-                    hook,
-                    source,
-                    self._rooms.connections.connection(environment, user),
-                    self.job.reference,
-                    self.job.log,
-                ),
-            )
+            self.job.once(f"{event} hook {hook.name}", partial(run, hook))
 
     # mounts
 
@@ -354,12 +354,13 @@ class Operation:
         for supplier, credentials in complete.suppliers:
             assert self._library is not None  # noqa: S101 - for the type checker
             self._library.hand_out(supplier, credentials)
-        with self.job.on_cancel(session.close):
+        abort = Abort()
+        with self.job.on_cancel(abort.ask):
             handed: dict[str, Any] = {
                 name: {**value, "parameters": complete.values} if name in _SOURCE_NAMES else value
                 for name, value in arguments.items()
             }
-            return session.run(operation, **handed)
+            return session.run(operation, abort=abort, **handed)
 
     def _running_session(self) -> Dispatcher:
         if self._session is None:

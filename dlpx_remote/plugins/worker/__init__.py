@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dlpx_remote.plugins.worker.errors import (
+        OperationAborted,
         OperationMissing,
         OperationTimeout,
         PluginError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "errors": (
+        "OperationAborted",
         "OperationMissing",
         "OperationTimeout",
         "PluginError",
@@ -62,6 +64,7 @@ __all__ = [
     "Limits",
     "LogCallback",
     "LogLine",
+    "OperationAborted",
     "OperationMissing",
     "OperationTimeout",
     "PluginError",

@@ -65,6 +65,10 @@ class OperationTimeout(PluginError):
     """An operation took longer than it may; its processes were ended."""
 
 
+class OperationAborted(PluginError):
+    """An operation's end was asked for; its processes were ended."""
+
+
 class WorkerDied(PluginError):
     """The plugin's process ended, or broke off its conversation, in the middle of an operation.
 

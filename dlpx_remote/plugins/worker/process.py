@@ -156,6 +156,10 @@ class WorkerProcess:
             self.drain_output()
         return self.ending or Ending()
 
+    def ask_to_end(self) -> None:
+        """Have the process and all its children ended, from any thread; the conversation sees it end."""
+        self._order(b"K")
+
     def close(self) -> None:
         """End the process and let go of everything. Idempotent."""
         if self._closed:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from dlpx_remote.plugins.plugin import Plugin
 from dlpx_remote.plugins.worker.errors import (
+    OperationAborted,
     OperationMissing,
     OperationTimeout,
     PluginError,
@@ -36,8 +37,8 @@ _AUTHOR = "The output has the plugin's stack trace; its author can tell more."
 class Worker:
     """A plugin's code, in a process of its own. Made by ``Workers.start``; one thread at a time may use it.
 
-    After ``WorkerDied``, ``OperationTimeout`` and any error that is not the plugin's, the process is gone
-    (:attr:`alive` is False) and a new worker is needed.
+    After ``WorkerDied``, ``OperationTimeout``, ``OperationAborted`` and any error that is not the plugin's,
+    the process is gone (:attr:`alive` is False) and a new worker is needed.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Worker:
         self._lock = threading.RLock()
         self._inspection: Inspection | None = None
         self._started = False
+        self._aborted = False
         self._operation = ""
         process.on_output = self._log.printed
         process.limit = self._limit
@@ -77,6 +79,11 @@ class Worker:
         with self._lock:
             self._process.close()
             self._log.end()
+
+    def abort(self) -> None:
+        """End the process in the middle of its operation, from another thread. Waits for nothing."""
+        self._aborted = True
+        self._process.ask_to_end()
 
     def inspect(self, timeout: float | None = None) -> Inspection:
         """What the plugin implements; imports its code when that was not done before.
@@ -178,6 +185,13 @@ class Worker:
                 operation=operation,
             ) from error
         except (ConversationBroken, ProtocolError) as error:
+            if self._aborted:
+                self._process.end()
+                raise OperationAborted(
+                    f"{self._subject} was cancelled; its process was ended.",
+                    plugin=self._name,
+                    operation=operation,
+                ) from error
             raise self._broken(str(error), error) from error
         except PluginError:
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 import paramiko
@@ -26,6 +27,8 @@ ANSWER = 30.0
 
 _SETTLE = 1.0
 _PAUSE = 0.02
+_LOOK = 1.0
+"""Seconds, at most, until one who waits for a session sees that its end was asked for."""
 
 
 class Parked(Protocol):
@@ -95,8 +98,7 @@ class Channels(Generic[P]):
             TimeUp: neither within the deadline.
         """
         with self._condition:
-            if not self._condition.wait_for(self._free, deadline.remaining()):
-                raise TimeUp
+            self._wait_for(self._free, deadline)
             if not self._parked:
                 return None
             return self._parked.pop()
@@ -129,6 +131,12 @@ class Channels(Generic[P]):
     def _free(self) -> bool:
         return bool(self._parked) or self._open < self._limit
 
+    def _wait_for(self, room: Callable[[], bool], deadline: Deadline) -> None:
+        """Wait for room, and look now and then whether the end was asked for."""
+        while not self._condition.wait_for(room, deadline.remaining(at_most=_LOOK)):
+            if deadline.expired:
+                raise TimeUp
+
     def _forget(self) -> None:
         with self._condition:
             self._open -= 1
@@ -137,8 +145,7 @@ class Channels(Generic[P]):
     def _claim(self, deadline: Deadline) -> None:
         """Room for one more; where there is none, a parked one gives way."""
         with self._condition:
-            if not self._condition.wait_for(self._free, deadline.remaining()):
-                raise TimeUp
+            self._wait_for(self._free, deadline)
             if self._open < self._limit:
                 self._open += 1
                 return
@@ -174,11 +181,7 @@ class Channels(Generic[P]):
                     "Check MaxSessions in the host's sshd_config, and the account's limits.",
                 ) from error
             self._limit = min(self._limit, others)
-            room = self._condition.wait_for(
-                lambda: bool(self._parked) or self._open - 1 < self._limit, deadline.remaining()
-            )
-            if not room:
-                raise TimeUp
+            self._wait_for(lambda: bool(self._parked) or self._open - 1 < self._limit, deadline)
             if self._open - 1 < self._limit:
                 return
             parked = self._parked.pop(0)

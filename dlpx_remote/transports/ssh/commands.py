@@ -187,6 +187,10 @@ class Command:
         return any(word in stream.noise for stream in self._streams for word in words)
 
     def _read_until(self, done: Callable[[], bool], limits: Limits, on_output: OutputCallback | None) -> None:
+        with limits.waking(self._wakeup.set):
+            self._read_on(done, limits, on_output)
+
+    def _read_on(self, done: Callable[[], bool], limits: Limits, on_output: OutputCallback | None) -> None:
         last_news = time.monotonic()
         while not done():
             closed = self._channel.closed or self._channel.eof_received

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from dlpx_remote.redaction import REDACTOR
+from dlpx_remote.transports.abort import Abort
 from dlpx_remote.transports.base import (
     MAX_OUTPUT,
     CommandEnded,
@@ -128,6 +129,7 @@ class SshConnection:
         timeout: float | None = None,
         max_output: int = MAX_OUTPUT,
         on_output: OutputCallback | None = None,
+        abort: Abort | None = None,
     ) -> CommandResult:
         """See :meth:`dlpx_remote.transports.base.Connection.run`."""
         if interpreter == "powershell":
@@ -138,7 +140,7 @@ class SshConnection:
             )
         data = bootstrap.check_script(script)
         total = timeout if timeout is not None else self._deadlines.total
-        limits = Limits(total, self._deadlines.idle, max_output)
+        limits = Limits(total, self._deadlines.idle, max_output, abort)
         expect = self._expect(self._facts_before_a_script(limits)) if interpreter == "expect" else None
         checked = bootstrap.check_variables(variables, linux=lambda: self._is_linux(limits))
         invocation = Invocation(
@@ -187,6 +189,7 @@ class SshConnection:
         privilege: Privilege | None = None,
         timeout: float | None = None,
         on_progress: Callable[[SyncProgress], None] | None = None,
+        abort: Abort | None = None,
     ) -> SyncResult:
         """See :meth:`dlpx_remote.transports.base.Connection.sync`."""
         facts = self.facts()
@@ -210,6 +213,7 @@ class SshConnection:
             limits.idle,
             total,
             on_progress,
+            abort,
         )
         with self._tracer.stage("transfer", self.address) as detail:
             try:

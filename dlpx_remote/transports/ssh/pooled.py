@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
+from dlpx_remote.transports.abort import Abort
 from dlpx_remote.transports.base import (
     MAX_OUTPUT,
     CommandResult,
@@ -87,6 +88,7 @@ class PooledConnection:
         timeout: float | None = None,
         max_output: int = MAX_OUTPUT,
         on_output: OutputCallback | None = None,
+        abort: Abort | None = None,
     ) -> CommandResult:
         """See :meth:`dlpx_remote.transports.base.Connection.run`."""
         began: float | None = None
@@ -103,6 +105,7 @@ class PooledConnection:
                 timeout=None if timeout is None else max(0.0, timeout - (now - began)),
                 max_output=max_output,
                 on_output=on_output,
+                abort=abort,
             )
 
         return self._use(run)
@@ -137,6 +140,7 @@ class PooledConnection:
         privilege: Privilege | None = None,
         timeout: float | None = None,
         on_progress: Callable[[SyncProgress], None] | None = None,
+        abort: Abort | None = None,
     ) -> SyncResult:
         """See :meth:`dlpx_remote.transports.base.Connection.sync`."""
         return self._use(
@@ -150,6 +154,7 @@ class PooledConnection:
                 privilege=privilege,
                 timeout=timeout,
                 on_progress=on_progress,
+                abort=abort,
             )
         )
 

@@ -22,9 +22,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dlpx_remote.errors import InvalidRequest
+from dlpx_remote.transports.abort import Abort
 from dlpx_remote.transports.base import SyncFailed, SyncProgress, SyncResult
 from dlpx_remote.transports.limits import TimeUp
 from dlpx_remote.transports.privilege import reason_in
@@ -57,6 +59,7 @@ class SyncRequest:
         idle: seconds without a byte.
         total: seconds for all of it; None for no limit.
         on_progress: called now and then, from the calling thread.
+        abort: ends the copying.
     """
 
     source: str
@@ -68,6 +71,11 @@ class SyncRequest:
     idle: float
     total: float | None
     on_progress: Callable[[SyncProgress], None] | None
+    abort: Abort | None = None
+
+    def waking(self, wake: Callable[[], None]) -> AbstractContextManager[None]:
+        """Within the block, ``wake`` is called when the end is asked for."""
+        return contextlib.nullcontext() if self.abort is None else self.abort.wakes(wake)
 
 
 class RefusedByHost(Exception):
@@ -159,7 +167,10 @@ class _Run:
             listener = threading.Thread(target=self._listen, args=(process,), name="rsync's errors")
             listener.start()
             try:
-                with self._bridged(ours, process) as script:
+                with (
+                    self._request.waking(partial(_ask_to_end, process)),
+                    self._bridged(ours, process) as script,
+                ):
                     self._follow(process)
                     process.wait()
             finally:
@@ -296,6 +307,8 @@ class _Run:
             return False
         host = self._where["host"]
         what = f"{source.rstrip('/') or '/'} on {host} could not be copied to {self._request.destination}"
+        if self._request.abort is not None and self._request.abort.asked:
+            raise self._failed(what, "it was cancelled", "What has come is kept.", said)
         if isinstance(self._failure, TimeUp):
             over = self._request.total is not None and script.out_of_time
             why = f"not done within {self._request.total:g} s" if over else "the host was silent for too long"
@@ -387,6 +400,11 @@ def _write(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def _ask_to_end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

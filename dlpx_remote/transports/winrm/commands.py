@@ -46,6 +46,9 @@ from dlpx_remote.transports.winrm.wire import Wire
 WAIT = 20.0
 """Seconds after which the host answers a Receive, whether anything came or not: a sign of life."""
 
+LOOK = 2.0
+"""The same for a command whose end may be asked for: it is seen between two answers."""
+
 ANSWER = 20.0
 """Seconds beyond that after which a host that says nothing is taken for lost."""
 
@@ -237,7 +240,7 @@ class Command:
     def _receive(self, limits: Limits, left: float | None) -> soap.Received | None:
         """What came next; None where the same may be asked again."""
         try:
-            received = self._ask(left)
+            received = self._ask(left, limits)
         except Refused as refused:
             if refused.fault.code == OPERATION_TIMEOUT:
                 self._reached(refused)
@@ -290,11 +293,12 @@ class Command:
         elif nothing_came is not None and (self._patience is None or self._patience.expired):
             self._lost(self._loss, nothing_came)
 
-    def _ask(self, left: float | None) -> soap.Received:
-        wait = WAIT if left is None else min(WAIT, left)
+    def _ask(self, left: float | None, limits: Limits) -> soap.Received:
+        longest = WAIT if limits.abort is None else LOOK
+        wait = longest if left is None else min(longest, left)
         if self._in_doubt and self._patience is not None:
             wait = self._patience.remaining(at_most=wait) or 0.0
-        answer = Deadline(wait + (ANSWER if wait == WAIT else LAST_ANSWER))
+        answer = Deadline(wait + (ANSWER if wait == longest else LAST_ANSWER))
         request = self._wire.messages.receive(self.shell_id, self.command_id, seconds=_operation(wait))
         body = self._wire.exchange(request, answer)
         try:

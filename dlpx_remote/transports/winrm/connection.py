@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.redaction import REDACTOR
+from dlpx_remote.transports.abort import Abort
 from dlpx_remote.transports.base import (
     MAX_OUTPUT,
     AuthenticationFailed,
@@ -228,6 +229,7 @@ class WinrmConnection:
         timeout: float | None = None,
         max_output: int = MAX_OUTPUT,
         on_output: OutputCallback | None = None,
+        abort: Abort | None = None,
     ) -> CommandResult:
         """See :meth:`dlpx_remote.transports.base.Connection.run`; only ``powershell`` can run here."""
         if interpreter != "powershell":
@@ -246,7 +248,7 @@ class WinrmConnection:
         data = bootstrap.check_script(script)
         checked = bootstrap.check_variables(variables)
         total = timeout if timeout is not None else self._deadlines.total
-        invocation = Invocation(data, Limits(total, self._deadlines.idle, max_output), checked)
+        invocation = Invocation(data, Limits(total, self._deadlines.idle, max_output, abort), checked)
         with REDACTOR.variables(checked.values()):
             return self._execute(invocation, on_output)
 
@@ -290,6 +292,7 @@ class WinrmConnection:
         privilege: Privilege | None = None,  # noqa: ARG002
         timeout: float | None = None,  # noqa: ARG002
         on_progress: Callable[[SyncProgress], None] | None = None,  # noqa: ARG002
+        abort: Abort | None = None,  # noqa: ARG002
     ) -> SyncResult:
         """Windows has no rsync.
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -230,17 +232,17 @@ class TestRefusals:
 
 
 class TestJobs:
-    def test_a_job_that_is_cancelled_while_a_hook_runs_is_undone_when_that_has_ended(
+    def test_a_job_that_is_cancelled_ends_the_hook_that_runs_and_is_undone(
         self, engine: Engine, shared: Site
     ) -> None:
         before = shared.left()
         sleeping = shared.root / "sleeping"
-        hook = Hook("configure-clone", "hang", Script(script=f"touch '{sleeping}'; sleep 3"))
+        hook = Hook("configure-clone", "hang", Script(script=f"echo $$ >'{sleeping}'; sleep 300"))
         job = engine.vdbs.provision(
             "hung", "orders", ENVIRONMENT, parameters=_path(shared, "hung"), hooks=[hook]
         )
         deadline = time.monotonic() + 60
-        while not sleeping.exists():
+        while not (sleeping.exists() and sleeping.read_text()):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         with pytest.raises(AlreadyExists, match="VDB named 'hung'"):
@@ -248,7 +250,11 @@ class TestJobs:
         with pytest.raises(Busy, match=job):
             engine.vdbs.delete("hung", asked=Asked(wait=False))
         engine.jobs.cancel(job)
-        assert engine.jobs.follow(job, timeout=60).state == "cancelled"
+        ended = engine.jobs.follow(job, timeout=60)
+        assert ended.state == "cancelled"
+        assert ended.failure is not None
+        assert "was cancelled; it was ended there" in ended.failure.message
+        assert not _runs(int(sleeping.read_text()))
         assert shared.left() == before
 
     def test_a_second_provision_at_the_same_mount_path_is_refused_and_leaves_nothing(
@@ -286,6 +292,38 @@ class TestJobs:
             )
         engine.jobs.result(engine.vdbs.delete("here"))
 
+    @pytest.mark.parametrize("asked", ["provision", "refresh"])
+    def test_a_job_that_is_cancelled_ends_the_script_of_a_plugin_operation_and_is_undone(
+        self, engine: Engine, shared: Site, asked: str
+    ) -> None:
+        hang = shared.root / "hang"
+        provision = partial(
+            engine.vdbs.provision, "slow", "orders", ENVIRONMENT, parameters=_path(shared, "slow")
+        )
+        if asked == "refresh":
+            engine.jobs.result(provision())
+            (shared.targets / "slow" / "mine").write_text("mine")
+        before = shared.left()
+        hang.touch()
+        job = provision() if asked == "provision" else engine.vdbs.refresh("slow")
+        deadline = time.monotonic() + 60
+        while not hang.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process = int(hang.read_text())
+        hang.unlink()
+        engine.jobs.cancel(job)
+        ended = engine.jobs.follow(job, timeout=60)
+        assert ended.state == "cancelled"
+        assert ended.failure is not None
+        assert "was cancelled; it was ended there" in ended.failure.message
+        assert not _runs(process)
+        assert shared.left() == before
+        if asked == "refresh":
+            assert (shared.targets / "slow" / "mine").exists()
+            assert engine.vdbs.status("slow") == "ACTIVE"
+            engine.jobs.result(engine.vdbs.delete("slow"))
+
     def test_two_jobs_on_one_dsource_run_one_after_the_other(self, engine: Engine) -> None:
         jobs = [engine.dsources.sync("orders") for _ in range(2)]
         results: list[object] = []
@@ -301,6 +339,13 @@ class TestJobs:
         assert second.started is not None
         assert first.finished <= second.started
         assert len(results) == 2
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_at_the_end_nothing_is_left(shared: Site, engine: Engine) -> None:

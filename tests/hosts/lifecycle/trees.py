@@ -2,7 +2,8 @@
 
 The direct one copies with ``run_sync``, the staged one on the staging environment. The service is a file
 ``RUNNING`` in the mounted tree, and every operation is a line of ``calls`` beside the trees, so that a test
-sees from outside what a plugin did.
+sees from outside what a plugin did. Where there is a file ``hang`` beside them, every script writes its
+process number into it and hangs.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def note(operation):
 
 
 def run(connection, script, **variables):
-    return libs.run_bash(connection, "set -e; " + script, variables, check=True).stdout.strip()
+    may_hang = "set -e; test ! -e @PLACE@/../hang || { echo $$ >@PLACE@/../hang; sleep 300; }; "
+    return libs.run_bash(connection, may_hang + script, variables, check=True).stdout.strip()
 
 
 @plugin.discovery.repository()

@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from containers.winrm.responder import Invocation, Quotas, Reply, Settings
+from dlpx_remote.transports.abort import Abort
 from dlpx_remote.transports.base import (
+    CommandAborted,
     CommandEnded,
     CommandResult,
     CommandTimeout,
@@ -348,3 +350,14 @@ def test_a_full_shell_is_replaced_and_its_size_remembered(windows_with: WindowsF
         counts = windows.host.counts
         assert counts.shells_open == 1
         assert counts.actions["Command"] == 36  # refused once; from then on the shell is replaced in time
+
+
+def test_a_script_is_ended_from_another_thread(every_windows: Windows) -> None:
+    every_windows.script("hang", Reply(stdout="up\n", hangs=True))
+    abort = Abort()
+    with every_windows.connect() as connection:
+        with pytest.raises(CommandAborted) as caught:
+            run(connection, "hang", abort=abort, on_output=lambda *_: abort.ask())
+        assert caught.value.killed
+        assert "was cancelled; it was ended there" in caught.value.message
+        assert run(connection, "'next'").stdout == b"next\r\n"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from dlpx_remote.transports.abort import Abort
 from dlpx_remote.transports.base import (
     MAX_OUTPUT,
     CommandResult,
@@ -48,6 +49,7 @@ class LocalConnection:
         timeout: float | None = None,
         max_output: int = MAX_OUTPUT,
         on_output: OutputCallback | None = None,
+        abort: Abort | None = None,
     ) -> CommandResult:
         if self.error is not None:
             raise self.error

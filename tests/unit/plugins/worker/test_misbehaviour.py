@@ -12,6 +12,7 @@ from dlpx_remote.plugins.worker import (
     LibraryReply,
     Limits,
     LogLine,
+    OperationAborted,
     OperationTimeout,
     PluginFailed,
     PluginUserError,
@@ -31,6 +32,23 @@ from tests.unit.plugins.worker.support import (
 
 CONNECTED = {"source_connection": CONNECTION}
 MIB = 1024 * 1024
+
+
+def test_an_operation_that_hangs_is_ended_from_another_thread(workers: Workers, tmp_path: Path) -> None:
+    mark = tmp_path / "up"
+    body = f"open({str(mark)!r}, 'w').close(); import time; time.sleep(300)"
+    with workers.start(discovering(tmp_path, body), job="job") as worker:
+
+        def abort() -> None:
+            wait_for(mark)
+            worker.abort()
+
+        thread = threading.Thread(target=abort)
+        thread.start()
+        with pytest.raises(OperationAborted, match="was cancelled; its process was ended"):
+            worker.call("discovery.repository", CONNECTED, library=Answers())
+        thread.join()
+        assert not worker.alive
 
 
 @pytest.mark.parametrize(
