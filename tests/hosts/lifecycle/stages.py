@@ -140,6 +140,7 @@ class Stage:
             shutil.copytree(self._kept / before, self.site.root, symlinks=True)
             return
         run("umount", str(self.site.root))
+        self._image.unlink()  # a loop device may hold on to it for a moment, and must see no other content
         run("cp", "--sparse=always", str(self._kept / before), str(self._image))
         self._mount()
 

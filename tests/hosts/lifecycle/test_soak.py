@@ -36,7 +36,8 @@ _ROUND = 240.0  # seconds between two looks from outside
 _PATIENCE = 180.0  # seconds for all that was asked for to end
 _TYPED = re.compile(
     "nobody knows how far it came|is (disabled|enabled|creating|broken)|There is no|is still needed by"
-    "|still in use by|has no snapshot|neither refreshed nor rolled back|already|was cancelled"
+    "|still in use by|is no longer there|has no snapshot|already|was cancelled"
+    "|neither refreshed nor rolled back"
 )
 """What a job may say that did not succeed and was not undone: a plugin operation or hook was cut off, or what
 was there when it began is not what was there when it was asked for."""

@@ -109,6 +109,7 @@ def test_a_script_runs_on_the_connection_that_its_references_name(
         "login_shell": True,
         "interpreter": interpreter,
         "timeout": 12.5,
+        "abort": None,
         "max_output": 999,
     }
 
@@ -162,6 +163,7 @@ IDS = {
     "ShellUnavailable": "shell_unavailable",
     "HomeDirectoryMissing": "home_missing",
     "CommandTimeout": "timeout",
+    "CommandAborted": "timeout",
     "OutputTooLarge": "too_large",
     "CommandEnded": "timeout",
     "OutcomeUnknown": "outcome_unknown",
@@ -275,6 +277,7 @@ def test_a_directory_is_copied_into_the_data_set_by_the_environments_privilege(t
             "sym_links_to_follow": ("tablespace",),
             "privilege": Privilege("doas"),
             "timeout": 12.5,
+            "abort": None,
         },
     ]
 
