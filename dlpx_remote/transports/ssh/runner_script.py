@@ -18,7 +18,7 @@ connections.
 
 from __future__ import annotations
 
-from dlpx_remote.transports.ssh.bootstrap import Token
+from dlpx_remote.transports.ssh.bootstrap import Token, set_locale
 from dlpx_remote.transports.ssh.facts import FACT_FUNCTION
 
 OLDEST_BASH = "4.4"
@@ -55,8 +55,8 @@ def payload_reader(cut: str) -> str:
     return (
         'LC_ALL=C; read -rN "$1" -u 9 _dlpx_payload; '
         'if [ "${#_dlpx_payload}" = "$1" ]; then exec 9<&-; '
-        'if [ -n "$2" ]; then export LC_ALL="$2" LANG="$2"; else unset LC_ALL; fi; set --; '
-        'eval "${_dlpx_payload:8:10#${_dlpx_payload:0:8}}"; '
+        + set_locale(2)
+        + 'eval "${_dlpx_payload:8:10#${_dlpx_payload:0:8}}"; '
         'eval "unset _dlpx_payload _dlpx_mode _dlpx_length;: $BASH;'
         '${_dlpx_payload:8+10#${_dlpx_payload:0:8}}"; '
         f"else {cut}; fi"

@@ -121,10 +121,13 @@ class TestOneRunner:
     def test_the_account_s_own_locale_is_what_a_login_shell_starts_with(
         self, start_sshd: Callable[..., Sshd], open_connection: Connect, tmp_path: Path
     ) -> None:
-        server = start_sshd(f"ForceCommand {_wrapper(tmp_path, 'export LC_ALL=POSIX')}")
+        account = "export LC_ALL=POSIX LC_TIME=C LANG=POSIX"
+        server = start_sshd(f"ForceCommand {_wrapper(tmp_path, account)}")
         (server.home / ".bash_profile").write_text("export SEEN=${LC_ALL-none}\n")
         connection = open_connection(target_of(server))
-        assert connection.run("echo $SEEN $LC_ALL", login_shell=True).stdout == b"POSIX C.UTF-8\n"
+        script = "echo $SEEN; env | grep -E '^(LC_|LANG)'"
+        assert connection.run(script, login_shell=True).stdout == b"POSIX\nLC_CTYPE=C.UTF-8\n"
+        assert connection.run(script).stdout == b"\nLC_CTYPE=C.UTF-8\n"
 
 
 class TestPerl:
