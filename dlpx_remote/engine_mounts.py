@@ -13,6 +13,7 @@ from dlpx_remote.errors import InvalidRequest, NotFound
 from dlpx_remote.mounts.base import Exporter, Mounted, Owner, Placement, Reach
 from dlpx_remote.mounts.ganesha import GaneshaExporter
 from dlpx_remote.mounts.ganesha_server import EVERYWHERE, GaneshaServer
+from dlpx_remote.mounts.ganesha_system import CONFIGURATION, SYSTEM_BUS, SystemGanesha
 from dlpx_remote.mounts.kernel import KernelExporter
 from dlpx_remote.mounts.service import Mounts
 from dlpx_remote.store import Settings, Store
@@ -20,7 +21,7 @@ from dlpx_remote.store import Settings, Store
 __all__ = ["HostChoice", "Mounted", "MountsByHand", "Nfs", "NfsChoice", "NfsStatus", "Owner"]
 
 _SERVER, _HOST = "nfs.server", "nfs.host."
-KINDS = ("ganesha", "kernel")
+KINDS = ("ganesha", "system-ganesha", "kernel")
 _STANDARD_PORT = 2049
 
 
@@ -29,12 +30,15 @@ class NfsChoice:
     """How the engine serves data sets.
 
     Attributes:
-        kind: of the server: ``ganesha``, which the engine runs, or ``kernel``, which the system runs.
+        kind: of the server: ``ganesha``, which the engine runs, ``system-ganesha``, an NFS-Ganesha that
+            somebody else runs, or ``kernel``, which the system runs.
         port: where it listens.
         listen: address that it listens on; all unless given.
         address: its address as hosts see it; None takes the one from which the engine's connection comes.
         any_port: the kernel's server also takes requests from ports above 1023, as translations of addresses
             make them; NFS-Ganesha always does.
+        bus: of ``system-ganesha``, the address of its message bus; None is the system's bus.
+        configuration: of ``system-ganesha``, its configuration file; None is the usual one.
     """
 
     kind: str = "ganesha"
@@ -42,6 +46,8 @@ class NfsChoice:
     listen: str = EVERYWHERE
     address: str | None = None
     any_port: bool = False
+    bus: str | None = None
+    configuration: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,11 @@ class Nfs:
                 "Where the kernel's NFS server listens is not the engine's to say.",
                 "Say it in the system's /etc/nfs.conf; the engine asks the server for its port.",
             )
+        if choice.kind == "system-ganesha" and choice.listen != EVERYWHERE:
+            raise InvalidRequest(
+                "Where the system's NFS-Ganesha listens is not the engine's to say.",
+                "Say it in its configuration (Bind_addr), and here only the port.",
+            )
         present = self.choice()
         if replace(choice, address=None) != replace(present, address=None):
             if self._exports(present):
@@ -156,7 +167,7 @@ class Nfs:
                 self._exporters[kind] = (
                     KernelExporter(any_port=choice.any_port)
                     if kind == "kernel"
-                    else GaneshaExporter(self._server(choice))
+                    else GaneshaExporter(self._server(replace(choice, kind=kind)))
                 )
             return self._exporters[kind]
 
@@ -182,6 +193,11 @@ class Nfs:
                 "The kernel's NFS server was not started by the engine.",
                 "Stop it as the system does: systemctl stop nfs-server.",
             )
+        if choice.kind == "system-ganesha":
+            raise InvalidRequest(
+                "The system's NFS-Ganesha was not started by the engine.",
+                "Stop it as the system does: systemctl stop nfs-ganesha.",
+            )
         self._server(choice).stop()
 
     def close(self) -> None:
@@ -195,9 +211,16 @@ class Nfs:
         """Whether anything is exported in that way."""
         if choice.kind == "kernel":
             return bool(KernelExporter().names())
-        return any((self._directory / "exports").glob("*.conf"))
+        return any(self._server(choice).exports.glob("*.conf"))
 
-    def _server(self, choice: NfsChoice) -> GaneshaServer:
+    def _server(self, choice: NfsChoice) -> GaneshaServer | SystemGanesha:
+        if choice.kind == "system-ganesha":
+            return SystemGanesha(
+                self._directory,
+                port=choice.port,
+                bus=choice.bus or SYSTEM_BUS,
+                configuration=Path(choice.configuration) if choice.configuration else CONFIGURATION,
+            )
         return GaneshaServer(self._directory, address=choice.listen, port=choice.port)
 
 

@@ -115,7 +115,10 @@ def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
         as_json({"server": found, "mounts": mounts})
         return
     choice = found.choice
-    where = f"port {choice.port} of {choice.listen}" if choice.kind == "ganesha" else "as the system has it"
+    where = {
+        "ganesha": f"port {choice.port} of {choice.listen}",
+        "system-ganesha": f"port {choice.port}, which somebody else runs",
+    }.get(choice.kind, "as the system has it")
     say(f"Server:  {choice.kind}, {where}")
     say(f"Address: {choice.address or 'the one from which the engine reaches a host'}")
     say(f"Exports: {len(found.exports)}")
@@ -133,7 +136,9 @@ def configure(
     kind: Annotated[
         str | None,
         typer.Option(
-            "--kind", metavar="KIND", help="ganesha, which the engine runs, or kernel, which the system runs."
+            "--kind",
+            metavar="KIND",
+            help="ganesha, which the engine runs; system-ganesha, one that runs already; or kernel.",
         ),
     ] = None,
     port: Annotated[
@@ -150,6 +155,14 @@ def configure(
         bool | None,
         typer.Option("--any-port/--low-ports", help="Whether the kernel's server takes ports above 1023."),
     ] = None,
+    bus: Annotated[
+        str | None,
+        typer.Option("--bus", metavar="ADDRESS", help="Of system-ganesha: its D-Bus, if not the system's."),
+    ] = None,
+    configuration: Annotated[
+        str | None,
+        typer.Option("--config", metavar="FILE", help="Of system-ganesha, if not in /etc/ganesha."),
+    ] = None,
 ) -> None:
     """Say which NFS server serves, where it listens, and how hosts reach it.
 
@@ -157,6 +170,7 @@ def configure(
     Example:
       dlpx-remote nfs configure --port 12049 --address 10.1.2.3
       dlpx-remote nfs configure --kind kernel
+      dlpx-remote nfs configure --kind system-ganesha --config /etc/ganesha/ganesha.conf
     """
     from dataclasses import replace
 
@@ -168,6 +182,8 @@ def configure(
             "listen": listen,
             "address": address,
             "any_port": any_port,
+            "bus": bus,
+            "configuration": configuration,
         }
         changes = {name: value for name, value in given.items() if value is not None}
         engine.mounts.nfs.configure(replace(choice, **changes))  # type: ignore[arg-type]

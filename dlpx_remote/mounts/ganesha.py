@@ -18,6 +18,7 @@ from pathlib import Path
 from dlpx_remote.mounts.base import Export, ExportFailed, Served
 from dlpx_remote.mounts.ganesha_bus import ExportManager, ServerAway
 from dlpx_remote.mounts.ganesha_server import GaneshaServer
+from dlpx_remote.mounts.ganesha_system import SystemGanesha
 from dlpx_remote.mounts.locks import exclusive
 
 _ROOT = "/dlpx"
@@ -45,16 +46,15 @@ class GaneshaExporter:
     """See :class:`dlpx_remote.mounts.base.Exporter`. Safe for use from several threads and processes.
 
     Args:
-        server: runs it; it is started when it is first needed.
+        server: the engine's own, which is started when it is first needed, or the system's.
     """
 
-    kind = "ganesha"
-
-    def __init__(self, server: GaneshaServer) -> None:
+    def __init__(self, server: GaneshaServer | SystemGanesha) -> None:
+        self.kind = server.kind
         self._server = server
         self._manager = ExportManager(server.bus)
         self._lock = threading.RLock()
-        self._log = f"See {server.directory / 'ganesha.log'}."
+        self._log = server.hint
 
     def maps_owners(self, directory: Path) -> bool:
         """See :meth:`dlpx_remote.mounts.base.Exporter.maps_owners`.
@@ -67,6 +67,7 @@ class GaneshaExporter:
     def add(self, export: Export) -> Served:
         """See :meth:`dlpx_remote.mounts.base.Exporter.add`."""
         _check(export)
+        self._server.check()
         with self._locked():
             path = self._file(export.name)
             former = _read(path)
@@ -94,10 +95,10 @@ class GaneshaExporter:
             except ServerAway as error:
                 # What does not run serves nothing, and does not come back with it once the file is gone.
                 path.unlink(missing_ok=True)
-                if self._server.process() is not None:
+                advice = self._server.remaining(gone=error.gone)
+                if advice is not None:
                     raise ExportFailed(
-                        f"The NFS server does not answer, and may still serve {name}: {error.message}",
-                        f"End its process {self._server.process()}; it is started again by itself.",
+                        f"The NFS server does not answer, and may still serve {name}: {error.message}", advice
                     ) from error
             path.unlink(missing_ok=True)
 
@@ -118,7 +119,8 @@ class GaneshaExporter:
         if missing or not wanted:
             return missing
         if not self._answers():
-            return ("The NFS server does not answer on its message bus; the next mount starts it.",)
+            own = "" if self._server.shared else "; the next mount starts it"
+            return (f"The NFS server does not answer on its message bus{own}.",)
         lost = sorted(wanted - self.names())
         return tuple(f"The NFS server does not serve {name}, as it should. {self._log}" for name in lost)
 
@@ -154,10 +156,17 @@ class GaneshaExporter:
             return False
         return True
 
+    def _numbers_of_all(self) -> frozenset[int]:
+        try:
+            return self._manager.numbers()
+        except ServerAway:
+            self._server.ensure(self._answers)
+            return self._manager.numbers()
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self._lock, exclusive(self._server.directory / "exports.lock"):
-            self._server.exports.mkdir(exist_ok=True)
+            self._server.exports.mkdir(parents=True, exist_ok=True)
             yield
 
     def _file(self, name: str) -> Path:
@@ -168,8 +177,10 @@ class GaneshaExporter:
         counter = self._server.directory / "number"
         count = int(_read(counter) or 0)
         taken: set[int | None] = set()
+        if self._server.shared:
+            taken |= self._numbers_of_all()
         if count >= _HIGHEST:
-            taken = {_number_in(_read(path)) for path in self._server.exports.glob("*.conf")}
+            taken |= {_number_in(_read(path)) for path in self._server.exports.glob("*.conf")}
         while True:
             count += 1
             number = (count - 1) % _HIGHEST + 1

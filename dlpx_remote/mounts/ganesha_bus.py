@@ -9,11 +9,18 @@ from typing import Any
 from dlpx_remote.mounts.base import ExportFailed
 
 _PATIENCE = 10.0
-_AWAY = ("ServiceUnknown", "NameHasNoOwner", "NoReply", "Disconnected")
+_NOT_THERE = ("ServiceUnknown", "NameHasNoOwner")
+_AWAY = (*_NOT_THERE, "NoReply", "Disconnected")
 
 
 class ServerAway(ExportFailed):
-    """No server answers on the bus."""
+    """No server answers on the bus.
+
+    Attributes:
+        gone: the bus itself says that no server is there.
+    """
+
+    gone = False
 
 
 class ExportManager:
@@ -80,5 +87,7 @@ class ExportManager:
         name = str(reply.header.fields.get(HeaderFields.error_name, ""))
         words = " ".join(str(word) for word in reply.body)
         if name.endswith(_AWAY):
-            raise ServerAway(f"The NFS server does not answer: {words}.")
+            away = ServerAway(f"The NFS server does not answer: {words}.")
+            away.gone = name.endswith(_NOT_THERE)
+            raise away
         return (), words or name

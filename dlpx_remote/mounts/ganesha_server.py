@@ -25,7 +25,7 @@ from dlpx_remote.mounts.locks import exclusive, held
 EVERYWHERE = "0.0.0.0"  # noqa: S104 – hosts are to reach it; each export names who may
 _STARTING = 20.0
 _STOPPING = 15.0
-_PACKAGES = "Install nfs-ganesha, nfs-ganesha-vfs and dbus (Debian's dbus-daemon) on the engine's machine."
+PACKAGES = "Install nfs-ganesha, nfs-ganesha-vfs and dbus (Debian's dbus-daemon) on the engine's machine."
 
 _BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -98,6 +98,12 @@ rm -f "$directory/stop"
 class GaneshaServer:
     """The server of one engine.
 
+    Attributes:
+        kind: of the exporter that uses it.
+        shared: whether others export by it, too.
+        exports: where the files of the exports are.
+        hint: where to look when it refuses something.
+
     Args:
         directory: for its files.
         address: to listen on.
@@ -105,12 +111,16 @@ class GaneshaServer:
         v3: serve NFS 3 as well, which needs rpcbind on this machine.
     """
 
+    kind = "ganesha"
+    shared = False
+
     def __init__(
         self, directory: Path, *, address: str = EVERYWHERE, port: int = 2049, v3: bool = False
     ) -> None:
         self.directory = directory
         self.exports = directory / "exports"
         self.port = port
+        self.hint = f"See {directory / 'ganesha.log'}."
         self._address = address
         self._v3 = v3
         # A socket's path has at most 107 characters, which a state directory may exceed.
@@ -123,6 +133,9 @@ class GaneshaServer:
     def bus(self) -> str:
         """Address of the message bus on which the server listens."""
         return f"unix:path={self._socket}"
+
+    def check(self) -> None:
+        """Nothing to see: its configuration is the engine's own."""
 
     def ensure(self, answers: Callable[[], bool]) -> None:
         """See that the server runs and is supervised.
@@ -176,11 +189,20 @@ class GaneshaServer:
             return None
         return process if running == name else None
 
+    def remaining(self, *, gone: bool) -> str | None:  # noqa: ARG002 – the process itself can be looked for
+        """What to do about a server that does not answer and may still serve; None where it has ended.
+
+        Args:
+            gone: whether its bus says that it is not there.
+        """
+        process = self.process()
+        return None if process is None else f"End its process {process}; it is started again by itself."
+
     def missing(self) -> tuple[str, ...]:
         """What this machine lacks to run the server, a sentence each."""
-        lacks = [name for name in ("ganesha.nfsd", "dbus-daemon", "flock") if _find(name) is None]
+        lacks = [name for name in ("ganesha.nfsd", "dbus-daemon", "flock") if found(name) is None]
         if lacks:
-            return (f"{', '.join(lacks)} cannot be found. {_PACKAGES}",)
+            return (f"{', '.join(lacks)} cannot be found. {PACKAGES}",)
         if os.geteuid() != 0:
             return ("The engine has to run as root to start the NFS server.",)
         return ()
@@ -230,5 +252,5 @@ class GaneshaServer:
         return "it says nothing."
 
 
-def _find(program: str) -> str | None:
+def found(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")

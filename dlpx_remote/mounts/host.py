@@ -8,7 +8,7 @@ is one program with its arguments, run through the account's way to become root:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dlpx_remote.mounts import mountinfo
@@ -311,24 +311,38 @@ class HostMounts:
 
     def _mount(self, path: str, source: Source, remarks: list[str]) -> Source:
         """Run mount; gives back the source with the version that was used."""
-        result = self._run_mount(path, source)
+        used = source
+        result = self._run_mount(path, used)
         if result.exit_code != 0 and source.version != "3" and _unsupported(result.stderr_text):
-            older = replace(source, version="3")
-            second = self._run_mount(path, older)
-            if second.exit_code == 0:
-                remarks.append(
-                    f"{self._connection.address} and {source.server} do not agree on NFS {source.version}; "
-                    "version 3 is used."
-                )
-                return older
-            result = second
+            used = replace(source, version="3")
+            result = self._run_mount(path, used)
+        if result.exit_code != 0 and used.version == "3" and "statd" in result.stderr_text:
+            used = replace(used, options=(*used.options, "nolock"))
+            result = self._run_mount(path, used)
         if result.exit_code != 0:
             raise MountFailed(
                 f"{source.name} cannot be mounted at {path} on {self._connection.address}: "
                 f"{_said(result, 'mount')}.",
                 _advice(result.stderr_text, source),
             )
-        return source
+        if source.file_system == "nfs" and used.version == "3":
+            remarks += self._of_version_3(source, used)
+        return used
+
+    def _of_version_3(self, asked: Source, used: Source) -> Iterator[str]:
+        """What is to be said where the host mounts with NFS 3."""
+        if asked.version == "3":
+            yield f"The NFS server at {asked.server} serves no NFS 4.1; version 3 is used."
+        else:
+            yield (
+                f"{self._connection.address} and {asked.server} do not agree on NFS {asked.version}; "
+                "version 3 is used."
+            )
+        if used.options != asked.options:
+            yield (
+                f"rpc.statd does not run on {self._connection.address}: locks on files hold among its own "
+                "processes only (nolock)."
+            )
 
     def _run_mount(self, path: str, source: Source) -> CommandResult:
         options = list(source.options)
