@@ -33,6 +33,8 @@ _TOGETHER = (
 )
 """Folders and modules whose tests share what is too expensive for every process, such as virtual machines:
 with ``--dist loadgroup``, one process runs all of such a place."""
+_CAMPAIGNS = (_TESTS / "nfs" / "test_three_hosts.py", _HOSTS / "lifecycle" / "test_bad_hosts.py")
+"""Modules that take minutes: run by ``tox -e faults``, else only with ``--all-faults``, or when named."""
 _SAID = "said"
 
 _shared = ExitStack()
@@ -104,6 +106,7 @@ def pytest_unconfigure() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what needs no image, as these are being built meanwhile; keep together what shares much."""
+    _leave_out_campaigns(config, items)
     if not is_worker(config):
         return
     items.sort(key=lambda item: not item.path.is_relative_to(_UNIT))
@@ -111,6 +114,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for folder in _TOGETHER:
             if item.path.is_relative_to(folder):
                 item.add_marker(pytest.mark.xdist_group(folder.name))
+
+
+def _leave_out_campaigns(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("all_faults", default=False):
+        return
+    named = [Path(argument.split("::")[0]).resolve() for argument in config.args]
+    later = [item for item in items if item.path in _CAMPAIGNS and item.path not in named]
+    if later:
+        config.hook.pytest_deselected(items=later)
+        items[:] = [item for item in items if item not in later]
 
 
 @contextlib.contextmanager

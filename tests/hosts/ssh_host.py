@@ -94,8 +94,8 @@ class LoginHost:
         """The script that lists :meth:`contents`."""
         users = "|".join(self.users)
         return (
-            # The databases write into their own directories whenever they like.
-            f"find {_WATCHED} -xdev ! -user postgres -printf 'file %p\\n'\n"
+            # The databases write into their own directories whenever they like; what vanishes is no error.
+            f"find {_WATCHED} -xdev ! -user postgres -printf 'file %p\\n' || true\n"
             # A session that is just ending is not left behind, and sshd's own child belongs to sshd.
             f'ps -eo user:32=,args= | awk \'$1 ~ /^({users})$/ && $2 != "sshd:" {{print "process", $0}}\'\n'
         )

@@ -109,7 +109,12 @@ def test_every_way_to_find_nothing_in_vault_is_explained(vault: Vault, tmp_path:
     cases = [
         ("kv/db1#password", {"VAULT_TOKEN": TOKEN}, "VAULT_ADDR is not set", "address"),
         ("kv/db1#password", {"VAULT_ADDR": vault.address, "HOME": str(tmp_path)}, "no token", "vault login"),
-        ("kv/db1#password", {**there, "VAULT_TOKEN": "expired"}, "refuses to show", "vault token lookup"),
+        (
+            "kv/db1#password",
+            {**there, "VAULT_TOKEN": "a-token-of-last-year"},
+            "refuses to show",
+            "vault token lookup",
+        ),
         ("kv/none#password", there, "has nothing there", "vault kv get kv/none"),
         ("kv/db1#pasword", there, "no text under that key", "Its keys are: password, port."),
         ("kv/db1#port", there, "no text under that key", "Its keys are"),
