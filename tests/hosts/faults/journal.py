@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,41 @@ import tests.hosts.faults
 from tests.hosts.faults.points import Lengths, Outcome, Point
 
 TRANSPORTS_AND_FAULTS = (dlpx_remote.transports, tests.hosts.faults)
+
+
+class RecordFile:
+    """One JSON document a line; the first says of which code the others are.
+
+    Args:
+        path: the file; made when it is not there.
+        of: packages of which the code under test, and what tries it, consists.
+    """
+
+    def __init__(self, path: Path, of: Sequence[ModuleType]) -> None:
+        self.path = path
+        self._code = code_under_test(of)
+
+    def begin(self, head: Mapping[str, object]) -> None:
+        """Begin anew; a file that was there is put aside."""
+        if self.path.exists():
+            self.path.replace(self.path.with_name(f"{self.path.name}.before"))
+        self.add({"code": self._code, **head})
+
+    def add(self, record: Mapping[str, object]) -> None:
+        """One line more."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def read(self) -> list[dict[str, Any]]:
+        """The first line and all others; nothing where they are of other code."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_text()
+        whole = text[: text.rfind("\n") + 1]  # the last line may have been cut off
+        if whole != text:
+            self.path.write_text(whole)
+        records = [json.loads(line) for line in whole.splitlines()]
+        return records if records and records[0].get("code") == self._code else []
 
 
 class Journal:
@@ -35,12 +70,16 @@ class Journal:
 
     def __init__(self, path: Path, of: Sequence[ModuleType] = TRANSPORTS_AND_FAULTS) -> None:
         self.path = path
-        self._code = code_under_test(of)
+        self._file = RecordFile(path, of)
         self.lengths: Lengths | None = None
         self.done: dict[Point, Outcome] = {}
         self.unassigned: list[Outcome] = []
-        if path.exists():
-            self._read()
+        for number, record in enumerate(self._file.read()):
+            if number == 0:
+                self.lengths = {(phase, direction): length for phase, direction, length in record["lengths"]}
+                continue
+            point = Point.parse(record["point"]) if record["point"] else None
+            self._note(Outcome(point, record["said"], record["struck"], record.get("broken", [])))
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -49,11 +88,9 @@ class Journal:
 
     def begin(self, lengths: Lengths) -> None:
         """Begin anew; a journal that was there is put aside."""
-        if self.path.exists():
-            self.path.replace(self.path.with_name(self.path.name + ".before"))
         self.lengths, self.done, self.unassigned = lengths, {}, []
         counted = [[phase, direction, length] for (phase, direction), length in lengths.items()]
-        self._write([{"code": self._code, "lengths": counted}])
+        self._file.begin({"lengths": counted})
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Write down what became of points."""
@@ -64,7 +101,7 @@ class Journal:
                 "struck": outcome.struck,
                 **({"broken": outcome.broken} if outcome.broken else {}),
             }
-            self._write([record])
+            self._file.add(record)
             self._note(outcome)
 
     def _note(self, outcome: Outcome) -> None:
@@ -72,23 +109,6 @@ class Journal:
             self.done[outcome.point] = outcome
         else:
             self.unassigned.append(outcome)
-
-    def _write(self, records: Iterable[dict[str, Any]]) -> None:
-        with self.path.open("a") as file:
-            file.writelines(json.dumps(record) + "\n" for record in records)
-
-    def _read(self) -> None:
-        text = self.path.read_text()
-        whole = text[: text.rfind("\n") + 1]  # the last line may have been cut off
-        if whole != text:
-            self.path.write_text(whole)
-        head, *records = [json.loads(line) for line in whole.splitlines()] or [{}]
-        if head.get("code") != self._code:
-            return
-        self.lengths = {(phase, direction): length for phase, direction, length in head["lengths"]}
-        for record in records:
-            point = Point.parse(record["point"]) if record["point"] else None
-            self._note(Outcome(point, record["said"], record["struck"], record.get("broken", [])))
 
 
 def code_under_test(of: Sequence[ModuleType] = TRANSPORTS_AND_FAULTS) -> str:

@@ -5,7 +5,6 @@ A journal belongs to one version of the code under test: with another one the sw
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import dlpx_remote.storage
 import dlpx_remote.store
 import dlpx_remote.workflows
 import tests.hosts.lifecycle
-from tests.hosts.faults.journal import code_under_test
+from tests.hosts.faults.journal import RecordFile
 from tests.hosts.lifecycle.victims import Step
 
 UNDER_TEST: tuple[ModuleType, ...] = (
@@ -80,40 +79,25 @@ class KillJournal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._code = code_under_test(UNDER_TEST)
+        self._file = RecordFile(path, UNDER_TEST)
         self.steps: dict[str, list[Step]] = {}
         self.done: dict[Point, Played] = {}
-        if path.exists():
-            self._read()
+        for number, record in enumerate(self._file.read()):
+            if number == 0:
+                self.steps = {name: [Step(*step) for step in each] for name, each in record["steps"].items()}
+                continue
+            point = Point.parse(record["point"])
+            self.done[point] = Played(point, record["seconds"], record["broken"])
 
     def begin(self, steps: Mapping[str, Sequence[Step]]) -> None:
         """Begin anew; a journal that was there is put aside."""
-        if self.path.exists():
-            self.path.replace(self.path.with_name(f"{self.path.name}.before"))
         self.steps, self.done = {name: list(each) for name, each in steps.items()}, {}
         listed = {name: [[step.title, step.undoing] for step in each] for name, each in steps.items()}
-        self._write({"code": self._code, "steps": listed})
+        self._file.begin({"steps": listed})
 
     def add(self, played: Played) -> None:
         """Write down what became of a point."""
         self.done[played.point] = played
-        self._write(
+        self._file.add(
             {"point": str(played.point), "seconds": round(played.seconds, 2), "broken": played.broken}
         )
-
-    def _write(self, record: Mapping[str, object]) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-
-    def _read(self) -> None:
-        text = self.path.read_text()
-        whole = text[: text.rfind("\n") + 1]  # the last line may have been cut off
-        if whole != text:
-            self.path.write_text(whole)
-        head, *records = [json.loads(line) for line in whole.splitlines()] or [{}]
-        if head.get("code") != self._code:
-            return
-        self.steps = {name: [Step(*step) for step in each] for name, each in head["steps"].items()}
-        for record in records:
-            point = Point.parse(record["point"])
-            self.done[point] = Played(point, record["seconds"], record["broken"])
