@@ -185,7 +185,7 @@ def test_a_server_that_cannot_start_says_why(
 def test_a_machine_without_the_server_is_told_what_to_install(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dlpx_remote.mounts.ganesha_server._find", lambda program: None)
+    monkeypatch.setattr("dlpx_remote.mounts.ganesha_server.found", lambda program: None)
     exporter = GaneshaExporter(GaneshaServer(tmp_path / "nfs"))
     with pytest.raises(ExportFailed, match="cannot be started") as caught:
         exporter.add(Export("v", data, (LOOPBACK,)))
