@@ -21,13 +21,14 @@ SIZES = {"btrfs": 256 * MIB, "btrfs, small": 48 * MIB, "xfs": 300 * MIB, "ext4":
 """Bytes: about the smallest that each can be made with."""
 
 
-def run(*command: str) -> None:
-    """A command that must succeed, with what it said where it does not."""
+def run(*command: str) -> str:
+    """What a command says that must succeed."""
     environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     done = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}"
+    return done.stdout
 
 
 @contextmanager

@@ -71,6 +71,9 @@ def test_a_pool_in_a_file(engine: Engine) -> None:
     image = (engine.directory / "pool.img").stat()
     assert (image.st_mode & 0o777, image.st_size, image.st_blocks * 512 < SIZE // 4) == (0o600, SIZE, True)
     assert {"noatime", "user_subvol_rm_allowed"} <= set(options_of(engine.path).split(","))
+    superblock = run("btrfs", "inspect-internal", "dump-super", str(engine.path.with_name("pool.img")))
+    node = next(line.split()[1] for line in superblock.splitlines() if line.startswith("nodesize"))
+    assert int(node) == max(4096, os.sysconf("SC_PAGE_SIZE")), "what bounds the time and space of a clone"
     pool = engine.pool()
     pool.create("data")
     assert (pool.kind, [volume.name for volume in pool.volumes()]) == ("btrfs", ["data"])
