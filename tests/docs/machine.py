@@ -53,7 +53,8 @@ mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-for place in /srv /mnt /var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "$root$place"; done
+for place in /root /srv /mnt /var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "$root$place"; done
+chmod 700 "$root/root"
 for place in "$@"; do mkdir -p "$root$place"; mount --bind "$place" "$root$place"; done
 cd "$root"
 exec chroot . /bin/bash -c "$INSIDE"
@@ -237,7 +238,7 @@ def _elsewhere() -> list[str]:
     """This checkout and its Python, where the root's own file system does not show them."""
     base = Path(sys.base_prefix).resolve()
     wanted = [ROOT, Path(sys.prefix).resolve(), base]
-    hidden = [Path(place) for place in ("/tmp", "/run", "/srv", "/mnt", "/var/tmp")]
+    hidden = [Path(place) for place in ("/tmp", "/run", "/root", "/srv", "/mnt", "/var/tmp")]
     root = Path("/").stat().st_dev
     return [
         str(place)
