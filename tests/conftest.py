@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.engine_fixtures",
     "tests.postgresql",
     "tests.hosts.faults.options",
+    "tests.hosts.old_system",
     "tests.unit.specification.told",
 ]
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -182,18 +182,24 @@ def _debootstrap(log: Log) -> None:
             raise ImageError(f"The base system could not be imported: {_last_line(done.stderr)}")
 
 
-def base_system(root: Path, log: Log = print_progress) -> None:
+def base_system(
+    root: Path, log: Log = print_progress, *, suite: str = "bookworm", packages: Sequence[str] = ()
+) -> None:
     """Make a tree with Debian's smallest system, from the mirror that this machine's apt uses.
 
     Args:
         root: a directory that does not exist yet.
         log: takes lines of progress.
+        suite: which Debian.
+        packages: what is to be in it besides.
 
     Raises:
         ImageError: debootstrap failed; it needs root.
     """
     # In a mount namespace of its own, whatever it mounts below the directory is gone when it ends.
-    command = ["unshare", "--mount", "debootstrap", "--variant=minbase", "bookworm", str(root), *_mirror()]
+    command = ["unshare", "--mount", "debootstrap", "--variant=minbase"]
+    command += [f"--include={','.join(packages)}"] if packages else []
+    command += [suite, str(root), *_mirror()]
     follow(command, log, "debootstrap", shown=("I: Retrieving InRelease", "I: Base"))
     for leftover in [*root.glob("var/cache/apt/archives/*.deb"), *root.glob("var/lib/apt/lists/*_*")]:
         leftover.unlink()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from dlpx_remote.demo.loopback import answers, find_sshd, free_port
+from tests.hosts import old_system
 
 
 def sshd_binary() -> str:
@@ -124,7 +125,7 @@ class Sshd:
 
     def command(self, sshd: list[str]) -> list[str]:
         """How the server is started; it must keep the process's number."""
-        return sshd
+        return old_system.within(sshd)
 
     def stop(self) -> None:
         """End the server with all its sessions. Idempotent."""
@@ -201,7 +202,7 @@ class PasswordSshd(Sshd):
         """See :meth:`Sshd.command`."""
         script = 'mount --bind "$0" /etc/shadow && exec "$@"'
         unshare = ["unshare", "--mount", "--propagation", "private", "--"]
-        return [*unshare, "/bin/sh", "-c", script, str(self._shadow), *sshd]
+        return [*unshare, "/bin/sh", "-c", script, str(self._shadow), *super().command(sshd)]
 
 
 def _descendants(parent: int) -> list[int]:

@@ -21,8 +21,9 @@ from __future__ import annotations
 from dlpx_remote.transports.ssh.bootstrap import Token, set_locale
 from dlpx_remote.transports.ssh.facts import FACT_FUNCTION
 
-OLDEST_BASH = "4.4"
-"""The first whose ``wait`` knows process substitutions, and that expands prompts (``${name@P}``)."""
+OLDEST_BASH = "5.1"
+"""The first whose ``wait`` knows every process substitution (``procsubs`` in its jobs.c). From 4.4 on it knew
+the last one: it would call a command ended, with exit code 127, once the next spare is there."""
 
 FAREWELL = b"Q\n"
 """The last thing a caller says who knows how every command ended."""
@@ -91,7 +92,7 @@ forget() { # NAME:WATCHER:BORN of those that nobody asks for: end what still wai
 mark=$first$second
 say() { printf '%s:%s\n' $mark "$1" >&6; }
 no() { say "N:$1"; exit; }
-((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || no "bash $BASH_VERSION is older than @OLDEST@"
+((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501)) || no "bash $BASH_VERSION is older than @OLDEST@"
 hash setsid || no 'the program setsid is missing'
 setsid=${BASH_CMDS[setsid]}
 [ -r /proc/1/stat ] && [ -r /proc/loadavg ] && [ -e /proc/self/fd/6 ] ||

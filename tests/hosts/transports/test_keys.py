@@ -96,7 +96,7 @@ def test_rsa_keys_of_hosts_and_users_sign_with_sha2(
     algorithm: str, start_sshd: Start, open_connection: Connect
 ) -> None:
     server = start_sshd(
-        "PubkeyAcceptedAlgorithms rsa-sha2-512", f"HostKeyAlgorithms {algorithm}", key_types=("rsa",)
+        "PubkeyAcceptedKeyTypes rsa-sha2-512", f"HostKeyAlgorithms {algorithm}", key_types=("rsa",)
     )
     key = server.make_key("rsa", "rsa")
     server.authorize(key)

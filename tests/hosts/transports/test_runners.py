@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dlpx_remote.transports.base import CommandTimeout, ShellUnavailable
-from dlpx_remote.transports.ssh import SshConnection
+from dlpx_remote.transports.ssh import SshConnection, runner_script
 from dlpx_remote.transports.ssh.runners import Kind
 from tests.hosts.sshd import Sshd
 from tests.hosts.transports.conftest import Connect, target_of
@@ -186,6 +187,22 @@ class TestHostsWithoutOne:
         _program(tmp_path / "tools" / "bash", old)
         assert connection.run("echo one; exit 3").exit_code == 3
         assert connection.facts().no_runner == "bash is older than 4.1"
+
+    def test_without_perl_and_with_an_old_bash_each_command_has_a_channel_and_the_facts_say_why(
+        self, with_tools: Callable[[str], SshConnection], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # No bash says that it is another one: the oldest that will do is put up instead.
+        newer = runner_script.PROGRAM.replace(b">= 501", b">= 901")
+        assert newer != runner_script.PROGRAM
+        monkeypatch.setattr(runner_script, "PROGRAM", newer)
+        connection = with_tools("bash cat setsid uname id sleep")
+        assert connection.run("echo one; exit 3").exit_code == 3
+        assert re.fullmatch(r"bash [5-8]\.\S+ is older than 5\.1", connection.facts().no_runner or "")
+        assert connection.run("echo $VALUE; echo err >&2", variables={"VALUE": "é"}).stdout_text == "é\n"
+        assert connection.run("echo in", login_shell=True).stdout == b"in\n"
+        with pytest.raises(CommandTimeout) as caught:
+            connection.run("sleep 300 & wait", timeout=1)
+        assert caught.value.killed
 
     def test_without_setsid_each_command_has_a_channel_and_the_facts_say_why(
         self, with_tools: Callable[[str], SshConnection]
