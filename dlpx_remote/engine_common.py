@@ -21,11 +21,12 @@ from dlpx_remote.plugins.plugin import Plugin, load_plugin
 from dlpx_remote.redaction import redact
 from dlpx_remote.workflows import hook_records, linked, virtual
 from dlpx_remote.workflows.attaching import mount_locks
+from dlpx_remote.workflows.holding import all_locks_of, locks_of, snapshots_of
 from dlpx_remote.workflows.hook_records import HookRecords
 from dlpx_remote.workflows.inventory import Inventory
 from dlpx_remote.workflows.parameters import KindOf
 from dlpx_remote.workflows.plugins import Plugins
-from dlpx_remote.workflows.removal import Dependant, dependants, in_use
+from dlpx_remote.workflows.removal import dependants, in_use
 from dlpx_remote.workflows.rooms import Rooms
 from dlpx_remote.workflows.scheduling import ScheduleRecords, StatusCheck
 from dlpx_remote.workflows.source_records import SourceRecords
@@ -75,11 +76,6 @@ class Asked:
 
 NOW = Asked()
 """In this process, as soon as nobody else holds what the job needs."""
-
-
-def locks_of(thing: Source | Dependant) -> list[str]:
-    """What a job on a dSource or VDB keeps for itself: also its name, which is all that a new one has."""
-    return [thing.reference, f"name {thing.name}"]
 
 
 class Sources:
@@ -134,6 +130,26 @@ class Sources:
             for line in job.lines if on_line is not None else ():
                 on_line(line)  # type: ignore[misc]
 
+    def size(self, name: str, on_line: Callable[[str], None] | None = None) -> int:
+        """Bytes of its data, asked of the plugin now, and remembered.
+
+        Args:
+            name: name or reference.
+            on_line: takes each line that the plugin prints.
+
+        Raises:
+            WrongState: it is not enabled, or has no data yet.
+            SizeUnknown: its plugin does not say how large it is.
+        """
+        source = self._find(name)
+        work = linked.size if self._kind == "dsource" else virtual.size
+        job = InlineJob("size")
+        try:
+            return int(work(self._parts.rooms(), job, {"source": source.reference})["size"])
+        finally:
+            for line in job.lines if on_line is not None else ():
+                on_line(line)  # type: ignore[misc]
+
     def _keep(self, source: Source, status: str, error: str = "", asked_by: str = "") -> StatusCheck:
         check = StatusCheck(datetime.now(UTC), status, redact(error), asked_by)
         self._parts.schedules.record_status(source.reference, check)
@@ -161,7 +177,7 @@ class Sources:
         found = dependants(self._parts.records, source)
         if found and not force:
             raise in_use(f"The {self._word} {source.name}", found)
-        also = [lock for each in found for lock in locks_of(each)]
+        also = [snapshots_of(source.reference), *(lock for each in found for lock in all_locks_of(each))]
         return self._ask("delete", source, {"force": force}, hooks, asked, also=also)
 
     def _find(self, name: str) -> Source:
@@ -177,6 +193,7 @@ class Sources:
         *,
         state: str | None = None,
         also: Sequence[str] = (),
+        shares: Sequence[str] = (),
     ) -> str:
         """Ask for a job on a known dSource or VDB."""
         if state is not None and source.state != state:
@@ -194,12 +211,15 @@ class Sources:
             f"{operation} the {self._word} {source.name}",
             object=source.name,
             locks=[*locks_of(source), *mount_locks(source.current, self._parts.registry.get), *also],
+            shares=shares,
             hosts=[source.place[0]],
             wait=asked.wait,
             detach=asked.detach,
         )
 
-    def _ask_for_new(self, operation: str, request: dict[str, Any], title: str, asked: Asked) -> str:
+    def _ask_for_new(
+        self, operation: str, request: dict[str, Any], title: str, asked: Asked, *, shares: Sequence[str] = ()
+    ) -> str:
         """Ask for a job that makes a dSource or VDB."""
         self._parts.records.require_free(request["name"])
         return self._parts.jobs.submit(
@@ -208,6 +228,7 @@ class Sources:
             title,
             object=request["name"],
             locks=[f"name {request['name']}"],
+            shares=shares,
             hosts=[request.get("staging_environment") or request["environment"]],
             wait=asked.wait,
             detach=asked.detach,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dlpx_remote.engine_common import NOW, Asked, Parts, locks_of
+from dlpx_remote.engine_common import NOW, Asked, Parts
 from dlpx_remote.engine_dsources import Dsources
 from dlpx_remote.engine_mounts import MountsByHand
 from dlpx_remote.engine_rooms import OpenRooms
@@ -18,6 +18,7 @@ from dlpx_remote.jobs.jobs import Jobs
 from dlpx_remote.plugins.worker import Workers
 from dlpx_remote.store import Store
 from dlpx_remote.workflows.engine_operations import workflows
+from dlpx_remote.workflows.holding import all_locks_of, locks_of
 from dlpx_remote.workflows.hook_records import HookRecords
 from dlpx_remote.workflows.inventory import Inventory
 from dlpx_remote.workflows.parameters import Given, KindOf
@@ -96,8 +97,9 @@ class Snapshots:
             f"delete {snapshot.reference} of {snapshot.source_name}",
             object=snapshot.source_name,
             locks=[
+                snapshot.reference,
                 *locks_of(records.get(snapshot.source)),
-                *(lock for each in found for lock in locks_of(each)),
+                *(lock for each in found for lock in all_locks_of(each)),
             ],
             wait=asked.wait,
             detach=asked.detach,

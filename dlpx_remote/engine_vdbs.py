@@ -8,6 +8,7 @@ from typing import Any
 from dlpx_remote.engine_common import NOW, Asked, Sources
 from dlpx_remote.environments.registry import user_by_name
 from dlpx_remote.errors import InvalidRequest
+from dlpx_remote.workflows.holding import shares_of
 from dlpx_remote.workflows.parameters import VIRTUAL, Given, checked
 from dlpx_remote.workflows.sources import DISABLED, ENABLED, Hook, Source, WrongState
 
@@ -56,7 +57,7 @@ class Vdbs(Sources):
         )
         request["origin"] = origin.reference
         title = f"provision the VDB {name} from {origin.reference} of {origin.source_name}"
-        return self._ask_for_new("provision", request, title, asked)
+        return self._ask_for_new("provision", request, title, asked, shares=shares_of(origin))
 
     def create_empty(
         self,
@@ -116,7 +117,8 @@ class Vdbs(Sources):
                 f"{wanted.reference} is of another plugin than {source.name} ({source.plugin_name}).",
                 "Choose a snapshot of the same plugin.",
             )
-        return self._ask("refresh", source, {"snapshot": wanted.reference}, hooks, asked, state=ENABLED)
+        request = {"snapshot": wanted.reference}
+        return self._ask("refresh", source, request, hooks, asked, state=ENABLED, shares=shares_of(wanted))
 
     def rollback(
         self, name: str, snapshot: str | None = None, *, hooks: Sequence[Hook] = (), asked: Asked = NOW

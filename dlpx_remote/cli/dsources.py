@@ -30,7 +30,7 @@ from dlpx_remote.cli.following import end_with, follow
 from dlpx_remote.cli.options import OutputOption
 from dlpx_remote.cli.output import Output, as_json, complain, say
 from dlpx_remote.cli.session import open_engine
-from dlpx_remote.cli.source_output import print_source, print_sources
+from dlpx_remote.cli.source_output import print_size, print_source, print_sources
 
 commands = typer.Typer(help="dSources: link data and keep it in step.", no_args_is_help=True)
 
@@ -260,6 +260,19 @@ def status(context: typer.Context, name: NameArgument, output: OutputOption = Ou
         say(found)
     if found != "ACTIVE":
         raise typer.Exit(Exit.PART_FAILED)
+
+
+@commands.command("size")
+def size(context: typer.Context, name: NameArgument, output: OutputOption = Output.TABLE) -> None:
+    """Ask the plugin how large the data of a dSource are; `dsource show` says it from then on.
+
+    \b
+    Example:
+      dlpx-remote dsource size orders
+      dlpx-remote dsource size orders --output json
+    """
+    with open_engine(context) as engine:
+        print_size(name, engine.dsources.size(name, on_line=complain), output)
 
 
 @commands.command("worker")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dlpx_remote.cli.output import say, table
+from dlpx_remote.cli.output import Output, as_json, say, table
 
 if TYPE_CHECKING:
     from dlpx_remote.engine_sources import Snapshot, SourceView
@@ -55,6 +55,7 @@ def print_source(source: SourceView) -> None:
         ("made from", f"{source.snapshot} of {source.parent}" if source.parent else ""),
         ("state", state_in_words(source)),
         ("status", f"{source.status} at {source.status_time[:19]}" if source.status else ""),
+        ("size", f"{_bytes(source.size)} at {source.size_time[:19]}" if source.size is not None else ""),
         ("volume", source.volume),
         ("parameters", _value(source.parameters) if source.parameters else ""),
         ("can be undone", "yes" if source.can_undo else ""),
@@ -97,6 +98,20 @@ def state_in_words(source: SourceView) -> str:
     if source.kind == "vdb" and source.state == "enabled" and not source.active:
         return "enabled, stopped"
     return source.state
+
+
+def print_size(name: str, size: int, output: Output) -> None:
+    """How large a dSource or VDB is."""
+    if output is Output.JSON:
+        as_json({"name": name, "size": size})
+    else:
+        say(_bytes(size))
+
+
+def _bytes(size: int) -> str:
+    from dlpx_remote.engine_storage import in_words
+
+    return in_words(size)
 
 
 def _value(value: object) -> str:

@@ -28,7 +28,7 @@ from dlpx_remote.cli.exits import Exit
 from dlpx_remote.cli.options import OutputOption
 from dlpx_remote.cli.output import Output, as_json, complain, say
 from dlpx_remote.cli.session import open_engine
-from dlpx_remote.cli.source_output import print_source, print_sources
+from dlpx_remote.cli.source_output import print_size, print_source, print_sources
 
 commands = typer.Typer(help="VDBs: thin clones of snapshots, and their whole life.", no_args_is_help=True)
 
@@ -408,6 +408,19 @@ def status(context: typer.Context, name: NameArgument, output: OutputOption = Ou
         say(found)
     if found != "ACTIVE":
         raise typer.Exit(Exit.PART_FAILED)
+
+
+@commands.command("size")
+def size(context: typer.Context, name: NameArgument, output: OutputOption = Output.TABLE) -> None:
+    """Ask the plugin how large the data of a VDB are; `vdb show` says it from then on.
+
+    \b
+    Example:
+      dlpx-remote vdb size masked
+      dlpx-remote vdb size masked --output json
+    """
+    with open_engine(context) as engine:
+        print_size(name, engine.vdbs.size(name, on_line=complain), output)
 
 
 def _say_what_goes(found: Sequence[str]) -> None:

@@ -60,6 +60,23 @@ class Job(Protocol):
     def compensating(self, reason: BaseException) -> None:
         """From here on the workflow undoes what it did: cancelling no longer stops it."""
 
+    def committed(self, what: str) -> None:
+        """What was asked for is done: whatever comes, the job ends as one that did it.
+
+        From here on no step is left out because the job was cancelled before. Somebody who cancels it now
+        ends the plugin operation or hook that runs, and the job fails; else it succeeds, and says that it
+        was too late. Nothing happens where the job compensates.
+
+        Args:
+            what: a clause for people: ``masked stands on SNAPSHOT-3``.
+        """
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Within the block no step is left out because the job was cancelled; after it, it counts again.
+
+        What fails in the block fails the job, cancelled or not.
+        """
+
     def log(self, line: str) -> None:
         """Keep a line of output with the job; redacted."""
 

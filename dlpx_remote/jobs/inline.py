@@ -52,6 +52,9 @@ class InlineJob:
         self._failure = failure
         self._cancel_before = cancel_before
         self._cancelled = False
+        self._uncut = 0
+        self.done: str | None = None
+        """What it was asked for and did, once that is done."""
 
     @property
     def reference(self) -> str:
@@ -79,6 +82,20 @@ class InlineJob:
         """From here on cancelling does nothing."""
         self.reason = self.reason or reason
 
+    def committed(self, what: str) -> None:
+        """From here on cancelling does nothing."""
+        if self.reason is None:
+            self.done = self.done or what
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Cancelling does nothing meanwhile."""
+        self._uncut += 1
+        try:
+            yield
+        finally:
+            self._uncut -= 1
+
     def log(self, line: str) -> None:
         """Keep it in ``lines``."""
         self.lines.append(line)
@@ -89,7 +106,7 @@ class InlineJob:
 
     def cancelled(self) -> bool:
         """Whether somebody asked for its end."""
-        return self._cancelled and self.reason is None
+        return self._cancelled and self.reason is None and self.done is None and not self._uncut
 
     @contextmanager
     def on_cancel(self, end: Callable[[], None]) -> Iterator[None]:

@@ -69,6 +69,7 @@ class Jobs:
         *,
         object: str = "",
         locks: Iterable[str] = (),
+        shares: Iterable[str] = (),
         hosts: Iterable[str] = (),
         wait: bool = True,
         detach: bool = False,
@@ -82,15 +83,16 @@ class Jobs:
             object: the name of what it works on.
             locks: what it needs for itself, by any names that all who need it use: ``data set DS-4``,
                 ``mount demo2:/srv/data``.
+            shares: what it needs beside others that share it too; nobody else has it as one of ``locks``.
             hosts: the hosts it works on, for the limit of each.
-            wait: queue behind a job that holds one of ``locks``; else refuse.
+            wait: queue behind a job that holds what it needs; else refuse.
             detach: leave it to a worker (see :meth:`work`); else this process runs it, in the background.
 
         Returns:
             Its reference.
 
         Raises:
-            Busy: not ``wait``, and another job has or waits for one of ``locks``.
+            Busy: not ``wait``, and another job has or waits for what it needs.
             StepDefect: the request is not plain JSON.
         """
         order = Order(
@@ -100,6 +102,7 @@ class Jobs:
             object,
             tuple(dict.fromkeys(locks)),
             tuple(dict.fromkeys(hosts)),
+            tuple(dict.fromkeys(shares)),
         )
         if detach:
             return self._queue.add(order, None, wait).reference

@@ -133,7 +133,7 @@ class JobDetails(JobSummary):
         steps: in their order.
         failure: why it did not succeed.
         result: what it gave back.
-        holds: the data sets and mount paths that it keeps for itself now.
+        holds: the data sets and mount paths that it keeps for itself now, and what it shares with others.
         waits_for: what it needs and others hold, while it is queued: name and the other job.
         executor: the process that runs it: host name and process id.
         attempt: how many processes have taken it up.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,12 +17,13 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.orm import Session
 
+from dlpx_remote.jobs import holding
 from dlpx_remote.jobs.base import Busy, JobError, Request
 from dlpx_remote.jobs.liveness import Identity, Watch
 from dlpx_remote.jobs.model import ACTIVE, JobState, Limits
 from dlpx_remote.redaction import redact
 from dlpx_remote.store import Store
-from dlpx_remote.store.job_models import ExecutorRow, JobLockRow, JobRow
+from dlpx_remote.store.job_models import ExecutorRow, JobRow, JobShareRow
 from dlpx_remote.store.outbox import put
 
 _POSTGRESQL_LOCK = 0x646C7079  # any number that is ours: held while jobs are given out
@@ -46,6 +47,7 @@ class Order:
     object: str
     locks: tuple[str, ...]
     hosts: tuple[str, ...]
+    shares: tuple[str, ...] = ()
 
 
 def told(row: JobRow) -> dict[str, str | None]:
@@ -80,24 +82,28 @@ class Queue:
                 self._refuse_busy(session, order)
             number = self._store.next_number(session, "job")
             ticket = Ticket(f"JOB-{number}", f"JOB-{number}-{secrets.token_hex(8)}")
-            session.add(
-                JobRow(
-                    reference=ticket.reference,
-                    workflow_id=ticket.workflow_id,
-                    operation=order.operation,
-                    object=redact(order.object),
-                    title=redact(order.title),
-                    request=order.request,
-                    locks=list(order.locks),
-                    hosts=list(order.hosts),
-                    state=JobState.QUEUED,
-                    executor=executor,
-                    attempt=0,
-                    version=self._version,
-                    output_bytes=0,
-                    created=_now(),
-                )
+            row = JobRow(
+                reference=ticket.reference,
+                workflow_id=ticket.workflow_id,
+                operation=order.operation,
+                object=redact(order.object),
+                title=redact(order.title),
+                request=order.request,
+                locks=list(order.locks),
+                hosts=list(order.hosts),
+                state=JobState.QUEUED,
+                executor=executor,
+                attempt=0,
+                version=self._version,
+                output_bytes=0,
+                created=_now(),
             )
+            session.add(row)
+            session.flush()
+            if order.shares:
+                session.execute(
+                    insert(JobShareRow), [{"job_id": row.id, "name": name} for name in order.shares]
+                )
             return ticket
 
     def take(self, executor: str, also_any: int) -> list[Ticket]:
@@ -113,7 +119,8 @@ class Queue:
             queued = session.scalars(
                 select(JobRow).where(JobRow.state == JobState.QUEUED).order_by(JobRow.id)
             ).all()
-            held = set(session.scalars(select(JobLockRow.name)))
+            held = holding.held(session)
+            shared = holding.shares(session, (JobState.QUEUED,))
             active = session.execute(select(JobRow.hosts).where(JobRow.state.in_(ACTIVE))).scalars().all()
             running = len(active)
             hosts = Counter(host for used in active for host in used)
@@ -123,17 +130,14 @@ class Queue:
                 takes = mine or (row.executor is None and also_any > 0)
                 free = (
                     running < self._limits.overall
-                    and held.isdisjoint(row.locks)
+                    and held.allows(row.locks, shared[row.id])
                     and all(hosts[host] < self._limits.per_host for host in row.hosts)
                 )
                 if takes or row.executor is not None:
-                    held.update(row.locks)  # later ones do not overtake
+                    held.add(row.locks, shared[row.id])  # later ones do not overtake
                 if not (takes and free):
                     continue
-                if row.locks:
-                    session.execute(
-                        insert(JobLockRow), [{"name": name, "job_id": row.id} for name in set(row.locks)]
-                    )
+                holding.lock(session, row.id, row.locks)
                 row.state, row.executor = JobState.RUNNING, executor
                 put(session, "job.started", told(row))
                 running += 1
@@ -157,10 +161,11 @@ class Queue:
                 raise JobError(
                     f"{reference} is undoing what it did, which is not cut short.", "Wait for its end."
                 )
-            row.cancel_requested = row.cancel_requested or _now()
+            row.cancel_requested = _now()
             if state is JobState.QUEUED:
                 row.state, row.finished = JobState.CANCELLED, _now()
                 row.error_message = f"{reference} was cancelled before it began."
+                session.execute(delete(JobShareRow).where(JobShareRow.job_id == row.id))
                 put(session, "job.ended", told(row))
             return JobState(row.state)
 
@@ -280,7 +285,7 @@ class Queue:
             )
 
     def _refuse_busy(self, session: Session, order: Order) -> None:
-        holder = _holder(session, order.locks)
+        holder = _holder(session, order)
         if holder is not None:
             name, row = holder
             raise Busy(
@@ -302,16 +307,17 @@ def alone(store: Store) -> Iterator[Session]:
         yield session
 
 
-def _holder(session: Session, locks: Sequence[str]) -> tuple[str, JobRow] | None:
-    """The first job that has or waits for one of ``locks``, and which one."""
-    wanted = set(locks)
-    if not wanted:
+def _holder(session: Session, order: Order) -> tuple[str, JobRow] | None:
+    """The first job that has or waits for what ``order`` needs, and which name."""
+    if not (order.locks or order.shares):
         return None
-    rows = session.scalars(
-        select(JobRow).where(JobRow.state.in_((JobState.QUEUED, *ACTIVE))).order_by(JobRow.id)
-    )
+    states = (JobState.QUEUED, *ACTIVE)
+    rows = session.scalars(select(JobRow).where(JobRow.state.in_(states)).order_by(JobRow.id))
+    shared, alone = holding.shares(session, states), holding.locks(session)
     for row in rows:
-        common = sorted(wanted.intersection(row.locks))
+        theirs = {*row.locks, *alone[row.id]}
+        common = sorted(theirs.intersection((*order.locks, *order.shares)))
+        common += sorted(set(shared[row.id]).intersection(order.locks))
         if common:
             return common[0], row
     return None

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from dlpx_remote.errors import NotFound
+from dlpx_remote.jobs import holding
 from dlpx_remote.jobs.model import (
     ACTIVE,
     JobDetails,
@@ -20,7 +21,14 @@ from dlpx_remote.jobs.model import (
     StepState,
 )
 from dlpx_remote.store import Store
-from dlpx_remote.store.job_models import ExecutorRow, JobEventRow, JobLockRow, JobRow, JobStepRow
+from dlpx_remote.store.job_models import (
+    ExecutorRow,
+    JobEventRow,
+    JobLockRow,
+    JobRow,
+    JobShareRow,
+    JobStepRow,
+)
 
 
 def find(session: Session, reference: str) -> JobRow:
@@ -88,11 +96,7 @@ def details(store: Store, reference: str) -> JobDetails:
             if row.error_message is None
             else JobFailure(row.error_message, row.error_action or "", row.error_output or ""),
             result=None if row.result is None else json.loads(row.result),
-            holds=tuple(
-                session.scalars(
-                    select(JobLockRow.name).where(JobLockRow.job_id == row.id).order_by(JobLockRow.name)
-                )
-            ),
+            holds=_holds(session, row),
             waits_for=_waits_for(session, row),
             executor=None if executor is None else f"process {executor.process} on {executor.host_name}",
             attempt=row.attempt,
@@ -171,10 +175,14 @@ def _steps_done(session: Session, jobs: list[int]) -> dict[int, int]:
 def _waits_for(session: Session, row: JobRow) -> tuple[tuple[str, str], ...]:
     if row.state != JobState.QUEUED:
         return ()
-    held = session.execute(
-        select(JobLockRow.name, JobRow.reference)
-        .join(JobRow, JobRow.id == JobLockRow.job_id)
-        .where(JobLockRow.name.in_(row.locks))
-        .order_by(JobLockRow.name)
-    )
-    return tuple((name, reference) for name, reference in held)
+    wanted = session.scalars(select(JobShareRow.name).where(JobShareRow.job_id == row.id)).all()
+    found = holding.holders(session, row.locks, wanted)
+    return tuple((name, session.get_one(JobRow, job).reference) for name, job in found)
+
+
+def _holds(session: Session, row: JobRow) -> tuple[str, ...]:
+    if row.state not in ACTIVE:
+        return ()
+    alone = select(JobLockRow.name).where(JobLockRow.job_id == row.id).order_by(JobLockRow.name)
+    common = select(JobShareRow.name).where(JobShareRow.job_id == row.id).order_by(JobShareRow.name)
+    return (*session.scalars(alone), *(f"{name} (shared)" for name in session.scalars(common)))

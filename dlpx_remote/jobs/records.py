@@ -16,13 +16,21 @@ from sqlalchemy import Connection, Table, and_, bindparam, delete, insert, selec
 from sqlalchemy.orm import Session
 
 from dlpx_remote.errors import RemoteError
+from dlpx_remote.jobs import holding
 from dlpx_remote.jobs.base import Abandoned, Busy, Request
 from dlpx_remote.jobs.model import ACTIVE, JobState, StepState
 from dlpx_remote.jobs.outcomes import Outcome, same_title
 from dlpx_remote.jobs.queue import alone, told
 from dlpx_remote.redaction import redact
 from dlpx_remote.store import Store
-from dlpx_remote.store.job_models import ExecutorRow, JobEventRow, JobLockRow, JobRow, JobStepRow
+from dlpx_remote.store.job_models import (
+    ExecutorRow,
+    JobEventRow,
+    JobLockRow,
+    JobRow,
+    JobShareRow,
+    JobStepRow,
+)
 from dlpx_remote.store.outbox import put
 
 OUTPUT_LIMIT = 1 << 20
@@ -159,6 +167,7 @@ class Records:
         *,
         once: bool,
         undoing: bool,
+        uncut: bool = False,
         meanwhile: Meanwhile = Meanwhile(),
     ) -> Outcome | None:
         """Write down that a step begins, before it does.
@@ -169,6 +178,7 @@ class Records:
             title: what it does.
             once: it must not be run twice.
             undoing: the job compensates.
+            uncut: it is to be run although the job was cancelled.
             meanwhile: what is not written down yet.
 
         Returns:
@@ -188,7 +198,7 @@ class Records:
                 known, state = Outcome(title, special="changed"), StepState.FAILED
             elif not is_new and once:
                 known, state = Outcome(title, special="interrupted"), StepState.INTERRUPTED
-            elif is_new and row.cancel_requested is not None and not undoing:
+            elif is_new and row.cancel_requested is not None and not (undoing or uncut):
                 known, state = Outcome(title, special="cancelled"), StepState.SKIPPED
             values = {
                 "state": state,
@@ -253,21 +263,15 @@ class Records:
         """
         with alone(self._store) as session:
             self._fence(session, job)
-            held = session.execute(
-                select(JobLockRow.name, JobRow.id, JobRow.reference, JobRow.title)
-                .join(JobRow, JobRow.id == JobLockRow.job_id)
-                .where(JobLockRow.name.in_(locks))
-                .order_by(JobLockRow.name)
-            ).all()
-            for lock in held:
-                if lock.id != job.id:
+            for name, id in holding.holders(session, locks, ()):
+                if id != job.id:
+                    other = session.get_one(JobRow, id)
                     raise Busy(
-                        f"{lock.reference} ({lock.title}) holds {lock.name}, which {job.reference} needs.",
-                        f"Wait for its end (dlpx-remote job follow {lock.reference}), and ask again.",
+                        f"{other.reference} ({other.title}) holds {name}, which {job.reference} needs.",
+                        f"Wait for its end (dlpx-remote job follow {other.reference}), and ask again.",
                     )
-            missing = [name for name in dict.fromkeys(locks) if name not in {lock.name for lock in held}]
-            if missing:
-                session.execute(insert(JobLockRow), [{"name": name, "job_id": job.id} for name in missing])
+            own = set(session.scalars(select(JobLockRow.name).where(JobLockRow.job_id == job.id)))
+            holding.lock(session, job.id, (name for name in locks if name not in own))
 
     def compensating(self, job: Begun, meanwhile: Meanwhile) -> None:
         """The job undoes what it did."""
@@ -301,7 +305,7 @@ class Records:
                 update(JobRow)
                 .where(JobRow.id == job.id)
                 .values(
-                    state=state(asked),
+                    state=state(asked is not None),
                     finished=_now(),
                     result=json.dumps(result, ensure_ascii=False) if error is None else None,
                     error_message=None if error is None else redact(error.message),
@@ -310,10 +314,11 @@ class Records:
                 )
             )
             session.execute(delete(JobLockRow).where(JobLockRow.job_id == job.id))
+            session.execute(delete(JobShareRow).where(JobShareRow.job_id == job.id))
             put(session, "job.ended", told(session.get_one(JobRow, job.id, populate_existing=True)))
 
-    def cancel_requested(self, job: Begun) -> bool:
-        """Whether somebody asked for the job's end.
+    def cancel_requested(self, job: Begun) -> datetime | None:
+        """When somebody asked last for the job's end.
 
         Raises:
             Abandoned: another process has the job.
@@ -326,11 +331,12 @@ class Records:
         with self._store.read() as session:
             return list(session.scalars(select(ExecutorRow)))
 
-    def _fence(self, session: Session, job: Begun, lock: bool = True) -> bool:
-        """Whether the job is to end; refuses those that it no longer belongs to."""
+    def _fence(self, session: Session, job: Begun, lock: bool = True) -> datetime | None:
+        """When the job was asked to end, if it was; refuses those that it no longer belongs to."""
         query = select(JobRow.executor, JobRow.attempt, JobRow.cancel_requested).where(JobRow.id == job.id)
         row = session.execute(query.with_for_update() if lock else query).one_or_none()
-        return self._own(job, row).cancel_requested is not None
+        asked: datetime | None = self._own(job, row).cancel_requested
+        return asked
 
     def _own(self, job: Begun, row: Any) -> Any:
         """The job's row, if the job still belongs to this attempt of this process."""

@@ -64,6 +64,10 @@ class RunningJob:
         self._undo_failed = False
         self._abandoned: str | None = None
         self._asked_to_end = False
+        self._asked_last: datetime | None = None
+        self._done: str | None = None
+        self._uncut = 0
+        self._failed_whole = False
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._lines: list[Line] = []
@@ -97,6 +101,29 @@ class RunningJob:
             self._undoing = True
             self._persist(lambda meanwhile: self._records.compensating(self._begun, meanwhile))
 
+    def committed(self, what: str) -> None:
+        """See :meth:`dlpx_remote.jobs.base.Job.committed`."""
+        if self._undoing or self._done is not None:
+            return
+        self._done = what
+        try:
+            self._asked_last = self._records.cancel_requested(self._begun)  # what comes later ends what runs
+        except StateError as error:
+            _LOG.warning("%s: whether it is to end cannot be read now: %s", self.reference, error)
+        self._asked_to_end = self._asked_to_end or self._asked_last is not None
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """See :meth:`dlpx_remote.jobs.base.Job.whole`."""
+        self._uncut += 1
+        try:
+            yield
+        except Exception:
+            self._failed_whole = True
+            raise
+        finally:
+            self._uncut -= 1
+
     def log(self, line: str) -> None:
         """See :meth:`dlpx_remote.jobs.base.Job.log`."""
         if self._running is None and self._number < self._begun.steps:
@@ -110,7 +137,11 @@ class RunningJob:
 
     def cancelled(self) -> bool:
         """See :meth:`dlpx_remote.jobs.base.Job.cancelled`."""
-        return self._asked_to_end and not self._undoing
+        return self._asked_to_end and not (self._undoing or self._is_uncut)
+
+    @property
+    def _is_uncut(self) -> bool:
+        return self._done is not None or self._uncut > 0
 
     def expect(self, steps: int) -> None:
         """See :meth:`dlpx_remote.jobs.base.Job.expect`."""
@@ -137,8 +168,9 @@ class RunningJob:
     def look(self) -> None:
         """Learn whether the job is to end, and write down what happened meanwhile; called now and then."""
         try:
-            if self._records.cancel_requested(self._begun) and not self._asked_to_end:
-                self._asked_to_end = True
+            asked = self._records.cancel_requested(self._begun)
+            if asked is not None and asked != self._asked_last:
+                self._asked_to_end, self._asked_last = True, asked
                 if not self._undoing:
                     self._call_enders()
             if self._ends or self._lines:
@@ -150,6 +182,10 @@ class RunningJob:
 
     def end(self, result: Any, error: RemoteError | None) -> None:
         """Write down how the job ended."""
+        if self._done is not None and error is not None:
+            self.log(f"What failed came after what was asked for was done: {self._done}.")
+        elif error is None and self._asked_to_end:
+            self.log(f"It was too late to cancel {self.reference}: {self._done or 'it is done'}.")
 
         def state(asked_to_end: bool) -> JobState:
             return self._final_state(error, asked_to_end)
@@ -162,6 +198,8 @@ class RunningJob:
         if error is None:
             return JobState.SUCCEEDED
         if self._undoing and self._undo_failed:
+            return JobState.FAILED
+        if (self._done is not None or self._failed_whole) and not self._undoing:
             return JobState.FAILED
         if asked_to_end:
             return JobState.CANCELLED
@@ -248,7 +286,13 @@ class RunningJob:
         undoing = self._undoing
         known = self._persist(
             lambda meanwhile: self._records.begin_step(
-                self._begun, number, title, once=once, undoing=undoing, meanwhile=meanwhile
+                self._begun,
+                number,
+                title,
+                once=once,
+                undoing=undoing,
+                uncut=self._is_uncut,
+                meanwhile=meanwhile,
             )
         )
         if known is not None:

@@ -220,7 +220,7 @@ class Dispatcher:
         return inspection
 
     def _without(self, operation: Operation) -> Any:
-        if operation.when_missing is WhenMissing.SKIP:
+        if operation.when_missing in (WhenMissing.SKIP, WhenMissing.UNKNOWN):
             return None
         if operation.when_missing is WhenMissing.ACTIVE:
             return "ACTIVE"

@@ -29,7 +29,7 @@ from dlpx_remote.redaction import REDACTOR, redact
 from dlpx_remote.store.models import CounterRow
 
 DATABASE = "state.db"
-REVISION = "0008"
+REVISION = "0009"
 """The newest migration. Kept here so that opening an up-to-date state need not load the migrations."""
 
 _BUSY_TIMEOUT = 60.0  # seconds; a write takes milliseconds, so this is for a machine that is badly overloaded

@@ -103,3 +103,15 @@ class JobLockRow(Base):
 
     name: Mapped[str] = mapped_column(String(400), primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+
+
+class JobShareRow(Base):
+    """What a job needs, beside others that need it in the same way: that nobody removes it meanwhile.
+
+    Written when the job is asked for; it counts as held while the job runs.
+    """
+
+    __tablename__ = "job_shares"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(400), primary_key=True)

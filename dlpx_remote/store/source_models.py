@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from dlpx_remote.store.models import Base, UtcDateTime
@@ -47,6 +47,9 @@ class SourceRow(Base):
     status: Mapped[str] = mapped_column(String(20))
     """What the plugin said last, ``ACTIVE`` or ``INACTIVE``; empty before it was asked."""
     status_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    """Bytes, as the plugin said last; none before it was asked."""
+    size_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
     job: Mapped[str] = mapped_column(String(100))
     """The job that made it."""
     added: Mapped[datetime] = mapped_column(UtcDateTime)

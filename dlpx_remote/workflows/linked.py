@@ -8,7 +8,8 @@ from dlpx_remote.jobs.base import Job, Request
 from dlpx_remote.workflows.operating import Operation, begin_new
 from dlpx_remote.workflows.removal import remove_everything
 from dlpx_remote.workflows.rooms import Rooms
-from dlpx_remote.workflows.sources import DISABLED, ENABLED
+from dlpx_remote.workflows.source_records import READY
+from dlpx_remote.workflows.sources import DISABLED, ENABLED, WrongState
 
 Result = dict[str, Any]
 
@@ -53,7 +54,8 @@ def sync(rooms: Rooms, job: Job, request: Request) -> Result:
             dsource.quietly(dsource.drop_unfinished_snapshot)
             dsource.quietly(dsource.run_hooks, "post-sync")
             raise
-        dsource.run_hooks_whatever_happens("post-sync")
+        job.committed(f"{snapshot.reference} is kept")
+        dsource.run_hooks("post-sync")
     return {"dsource": dsource.source.reference, "snapshot": snapshot.reference}
 
 
@@ -70,6 +72,7 @@ def enable(rooms: Rooms, job: Job, request: Request) -> Result:
                 job.compensating(error)
                 dsource.quietly(dsource.unmount, dsource.source.current, force=True)
                 raise
+            job.committed(f"{dsource.source.name} is enabled")
         dsource.record("enable it", state=ENABLED, active=True)
     return {"dsource": dsource.source.reference}
 
@@ -98,6 +101,7 @@ def disable(rooms: Rooms, job: Job, request: Request) -> Result:
                 job.compensating(error)
                 dsource.quietly(dsource.plugin, "linked.start_staging")
                 raise
+            job.committed(f"{dsource.source.name} is disabled")
         dsource.record("disable it", state=DISABLED, active=False)
     return {"dsource": dsource.source.reference}
 
@@ -112,6 +116,19 @@ def status(rooms: Rooms, job: Job, request: Request) -> Result:
         found = dsource.plugin("linked.status")
         dsource.record_status(found)
     return {"status": found}
+
+
+def size(rooms: Rooms, job: Job, request: Request) -> Result:
+    """How large a dSource is, by what its plugin says. Request: ``source`` (reference)."""
+    with Operation(rooms, job, request["source"]) as dsource:
+        dsource.require(ENABLED)
+        if not any(each.state == READY for each in dsource.snapshots):
+            name = dsource.source.name
+            raise WrongState(
+                f"The dSource {name} has no data yet, so it has no size.",
+                f"Fill it first: dlpx-remote dsource sync {name}.",
+            )
+        return {"size": dsource.size("linked.source_size")}
 
 
 def worker(rooms: Rooms, job: Job, request: Request) -> Result:

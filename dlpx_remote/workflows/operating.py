@@ -24,10 +24,20 @@ from dlpx_remote.transports.abort import Abort
 from dlpx_remote.workflows import hooks as hook_scripts
 from dlpx_remote.workflows.attaching import mount_locks
 from dlpx_remote.workflows.discovery import SOURCE_CONFIG, wire_connection
+from dlpx_remote.workflows.holding import all_locks_of
 from dlpx_remote.workflows.parameters import LINKED, SNAPSHOT, VIRTUAL, resolved, shown
 from dlpx_remote.workflows.rooms import Rooms
 from dlpx_remote.workflows.source_records import TAKING, newest_of
-from dlpx_remote.workflows.sources import DISABLED, ENABLED, Footing, Hook, Snapshot, Source, WrongState
+from dlpx_remote.workflows.sources import (
+    DISABLED,
+    ENABLED,
+    Footing,
+    Hook,
+    SizeUnknown,
+    Snapshot,
+    Source,
+    WrongState,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -274,6 +284,23 @@ class Operation:
         reference = self.source.reference
         self.job.step("note the status", lambda: self._rooms.records.note_status(reference, status))
 
+    def size(self, operation: str) -> int:
+        """Ask the plugin how many bytes of data there are, and remember it.
+
+        Raises:
+            SizeUnknown: the plugin does not say.
+        """
+        found: int | None = self.plugin(operation)
+        if found is None:
+            raise SizeUnknown(
+                f"Nobody can say how large {self.source.name} is: its plugin, {self.source.plugin_name}, has "
+                f"no {operation}.",
+                "What it takes in the pool: dlpx-remote storage list --sizes.",
+            )
+        size, reference = found, self.source.reference
+        self.job.step("note the size", lambda: self._rooms.records.note_size(reference, size))
+        return size
+
     def record(self, title: str, **values: Any) -> None:
         """Set what is known of the source; :attr:`source` has it from then on."""
         reference = self.source.reference
@@ -293,15 +320,6 @@ class Operation:
             self.quietly(action, *arguments, **options)
         else:
             action(*arguments, **options)
-
-    def run_hooks_whatever_happens(self, event: str) -> None:
-        """Run the hooks of one point even when the job was cancelled just now."""
-        try:
-            self.run_hooks(event)
-        except JobCancelled as cancelled:
-            self.job.compensating(cancelled)
-            self.quietly(self.run_hooks, event)
-            raise
 
     def quietly(self, action: Callable[..., object], *arguments: Any, **options: Any) -> bool:
         """Go on when ``action`` fails, having said why; for undoing, and for what is forced."""
@@ -438,6 +456,7 @@ def record_source(rooms: Rooms, job: Job, request: Request) -> Source:
 
     def record() -> dict[str, Any]:
         source = rooms.records.create(request, job.reference)
+        job.hold(*all_locks_of(source))  # nothing is made from it before it is whole
         known = {hook.name for hook in rooms.hooks.of(source.reference)}
         try:
             for hook in request.get("hooks") or ():

@@ -5,11 +5,12 @@ Nothing that something else was made from is removed, unless it is forced; then 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dlpx_remote.jobs.base import Job, Request
+from dlpx_remote.workflows.holding import all_locks_of
 from dlpx_remote.workflows.operating import Operation
 from dlpx_remote.workflows.rooms import Rooms
 from dlpx_remote.workflows.source_records import SourceRecords
@@ -58,14 +59,11 @@ def delete_vdb(rooms: Rooms, job: Job, request: Request) -> Result:
 def delete_snapshot(rooms: Rooms, job: Job, request: Request) -> Result:
     """Remove a snapshot. Request: ``snapshot`` (reference), ``source`` (reference), ``force``."""
     force, reference = bool(request.get("force")), request["snapshot"]
-    found = job.step(
-        f"see what was made from {reference}",
-        lambda: [vars(each) for each in dependants_of_snapshot(rooms.records, reference)],
-    )
-    taken = _take_along(rooms, job, reference, [Dependant(**each) for each in found], force)
-    if request["source"] in {each["reference"] for each in found if not each["undo_only"]}:
+    found = _see(job, reference, force, lambda: dependants_of_snapshot(rooms.records, reference))
+    taken = _take_along(rooms, job, reference, found, force)
+    if request["source"] in {each.reference for each in found if not each.undo_only}:
         return {"deleted": taken}  # it went with its VDB
-    with Operation(rooms, job, request["source"]) as operation:
+    with Operation(rooms, job, request["source"]) as operation, job.whole():
         job.step(f"mark {reference}", lambda: rooms.records.deleting_snapshot(reference))
         operation.delete_volume(reference)
         job.step(f"forget {reference}", lambda: rooms.records.remove_snapshot(reference))
@@ -126,18 +124,23 @@ def in_use(what: str, found: Sequence[Dependant]) -> SourceInUse:
 
 
 def remove_everything(operation: Operation, *, force: bool) -> None:
-    """Take a source's mounts, volumes, snapshots and record away.
+    """Take a source's mounts, volumes, snapshots and record away; once begun, this is not cancelled.
 
     Args:
         operation: on the source.
         force: go on where something fails; the record then stays, as broken, so that it can be tried again.
     """
-    if not force:
+    with operation.job.whole():
+        if force:
+            _remove_what_goes(operation)
+            return
         operation.unmount(operation.source.current)
         for name in _in_order(operation):
             operation.delete_volume(name)
         operation.forget()
-        return
+
+
+def _remove_what_goes(operation: Operation) -> None:
     well = operation.quietly(operation.unmount, operation.source.current, force=True)
     for name in _in_order(operation):
         well = operation.quietly(operation.delete_volume, name) and well
@@ -188,11 +191,28 @@ def _in_order(operation: Operation) -> Iterator[str]:
 
 
 def _take_along_those_of(rooms: Rooms, job: Job, reference: str, force: bool) -> list[str]:
-    found = job.step(
-        f"see what was made from {reference}",
-        lambda: [vars(each) for each in dependants(rooms.records, rooms.records.get(reference))],
-    )
-    return _take_along(rooms, job, reference, [Dependant(**each) for each in found], force)
+    records = rooms.records
+    found = _see(job, reference, force, lambda: dependants(records, records.get(reference)))
+    return _take_along(rooms, job, reference, found, force)
+
+
+def _see(job: Job, reference: str, force: bool, find: Callable[[], list[Dependant]]) -> list[Dependant]:
+    """What was made from it by now; where that is to be taken along, the job holds all of it from here on.
+
+    Nothing can be made from it meanwhile, as its snapshots are held already; nor from what is held here.
+    """
+
+    def see() -> list[dict[str, Any]]:
+        held: set[str] = set()
+        while True:
+            found = find()
+            needed = {lock for each in found for lock in all_locks_of(each)}
+            if not force or needed <= held:
+                return [vars(each) for each in found]
+            job.hold(*sorted(needed - held))
+            held |= needed
+
+    return [Dependant(**each) for each in job.step(f"see what was made from {reference}", see)]
 
 
 def _take_along(rooms: Rooms, job: Job, reference: str, found: Sequence[Dependant], force: bool) -> list[str]:
@@ -202,7 +222,7 @@ def _take_along(rooms: Rooms, job: Job, reference: str, found: Sequence[Dependan
     names = []
     for each in found:
         if each.undo_only:
-            with Operation(rooms, job, each.reference) as vdb:
+            with Operation(rooms, job, each.reference) as vdb, job.whole():
                 previous = vdb.source.previous
                 if previous is not None:
                     vdb.record(

@@ -120,6 +120,8 @@ class SourceRecords:
                 interval=request.get("interval") or INTERVAL,
                 status="",
                 status_time=None,
+                size=None,
+                size_time=None,
                 job=job,
                 added=now,
                 changed=now,
@@ -146,6 +148,10 @@ class SourceRecords:
     def note_status(self, reference: str, status: str) -> None:
         """Remember what a plugin said of a source just now."""
         self.update(reference, status=status, status_time=datetime.now(UTC))
+
+    def note_size(self, reference: str, size: int) -> None:
+        """Remember how many bytes a plugin said just now that a source has."""
+        self.update(reference, size=size, size_time=datetime.now(UTC))
 
     def remove(self, reference: str) -> None:
         """Forget a source with its snapshots and hooks; one that is gone is no error."""
@@ -389,6 +395,8 @@ def _source(session: Session, row: SourceRow) -> Source:
         interval=row.interval,
         status=row.status,
         status_time=moment(row.status_time),
+        size=row.size,
+        size_time=moment(row.size_time),
         added=moment(row.added),
         changed=moment(row.changed),
     )

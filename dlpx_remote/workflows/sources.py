@@ -131,6 +131,8 @@ class Source:
         interval: seconds between two runs of ``linked.worker``.
         status: what the plugin said last; empty before it was asked.
         status_time: when; ISO 8601.
+        size: bytes, as the plugin said last; None before it was asked.
+        size_time: when; ISO 8601.
         added: ISO 8601.
         changed: ISO 8601.
     """
@@ -157,6 +159,8 @@ class Source:
     interval: int = INTERVAL
     status: str = ""
     status_time: str = ""
+    size: int | None = None
+    size_time: str = ""
     added: str = ""
     changed: str = ""
 
@@ -287,6 +291,10 @@ class SourceInUse(InvalidRequest):
     def __init__(self, message: str, action: str = "", *, dependants: tuple[str, ...] = ()) -> None:
         super().__init__(message, action)
         self.dependants = dependants
+
+
+class SizeUnknown(InvalidRequest):
+    """A plugin does not say how large its dSources or VDBs are."""
 
 
 class WrongState(InvalidRequest):

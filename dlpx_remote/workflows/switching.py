@@ -131,9 +131,9 @@ class _Switch:
         self._vdb.standing_on = self.new
 
     def retire_undo_state(self) -> None:
-        """The state that could be returned to until now is not needed any more."""
+        """The state that could be returned to until now is not needed any more; what fails here is told."""
         if self._undo_state is not None:
-            retire(self._vdb, self._undo_state)
+            self._vdb.quietly(retire, self._vdb, self._undo_state)
 
     def _switch(self) -> None:
         vdb = self._vdb
@@ -148,6 +148,7 @@ class _Switch:
             active=True,
             generation=vdb.source.generation + (0 if self._keep else 1),
         )
+        vdb.job.committed(f"the new state of {vdb.source.name} is in force")
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:

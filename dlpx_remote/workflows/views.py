@@ -48,6 +48,8 @@ class SourceView:
         active: it was started, or not stopped.
         status: what the plugin said last; empty before it was asked.
         status_time: when; ISO 8601.
+        size: bytes, as the plugin said last; None before it was asked.
+        size_time: when; ISO 8601.
         volume: what it stands on.
         snapshot: reference of the snapshot that this is a clone of.
         parent: name of the dSource or VDB that the snapshot is of.
@@ -74,6 +76,8 @@ class SourceView:
     active: bool
     status: str
     status_time: str
+    size: int | None
+    size_time: str
     volume: str
     snapshot: str | None
     parent: str | None
@@ -116,6 +120,8 @@ class Views:
             active=source.active,
             status=source.status,
             status_time=source.status_time,
+            size=source.size,
+            size_time=source.size_time,
             volume=source.current.volume,
             snapshot=source.current.origin,
             parent=self._parent(source),

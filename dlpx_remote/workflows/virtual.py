@@ -102,7 +102,8 @@ def snapshot(rooms: Rooms, job: Job, request: Request) -> Result:
             vdb.quietly(vdb.drop_unfinished_snapshot)
             vdb.quietly(vdb.run_hooks, "post-snapshot")
             raise
-        vdb.run_hooks_whatever_happens("post-snapshot")
+        job.committed(f"{taken.reference} is kept")
+        vdb.run_hooks("post-snapshot")
     return {"vdb": vdb.source.reference, "snapshot": taken.reference}
 
 
@@ -114,6 +115,7 @@ def start(rooms: Rooms, job: Job, request: Request) -> Result:
         vdb.run_hooks("pre-start")
         _mount_as_specified(vdb)
         vdb.plugin("virtual.start")
+        job.committed(f"{vdb.source.name} is started")
         vdb.record("note that it is started", active=True)
         vdb.run_hooks("post-start")
     return {"vdb": vdb.source.reference}
@@ -126,6 +128,7 @@ def stop(rooms: Rooms, job: Job, request: Request) -> Result:
         vdb.expect(4, "pre-stop", "post-stop")
         vdb.run_hooks("pre-stop")
         vdb.plugin("virtual.stop")
+        job.committed(f"{vdb.source.name} is stopped")
         vdb.record("note that it is stopped", active=False)
         vdb.run_hooks("post-stop")
     return {"vdb": vdb.source.reference}
@@ -178,6 +181,7 @@ def disable(rooms: Rooms, job: Job, request: Request) -> Result:
             job.compensating(error)
             vdb.quietly(bring_back, vdb, vdb.source.current, vdb.snapshot)
             raise
+        job.committed(f"{vdb.source.name} is disabled")
         vdb.record("disable it", state=DISABLED, active=False)
         if vdb.extended_hooks:
             vdb.attempt(force, vdb.run_hooks, "post-stop")
@@ -192,6 +196,13 @@ def status(rooms: Rooms, job: Job, request: Request) -> Result:
         found = vdb.plugin("virtual.status")
         vdb.record_status(found)
     return {"status": found}
+
+
+def size(rooms: Rooms, job: Job, request: Request) -> Result:
+    """How large a VDB is, by what its plugin says. Request: ``source`` (reference)."""
+    with Operation(rooms, job, request["source"]) as vdb:
+        vdb.require(ENABLED)
+        return {"size": vdb.size("virtual.source_size")}
 
 
 def require_snapshot(vdb: Operation) -> None:

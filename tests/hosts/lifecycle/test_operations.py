@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ import pytest
 from dlpx_remote.engine import AlreadyExists, Engine, InvalidRequest, NotFound
 from dlpx_remote.engine_jobs import Busy, JobFailed
 from dlpx_remote.engine_sources import Asked, Given, Hook, HookTemplate, Script, SourceInUse, WrongState
+from dlpx_remote.workflows import removal, switching
+from dlpx_remote.workflows.operating import Operation
+from dlpx_remote.workflows.sources import Footing, SizeUnknown
 from tests.hosts.lifecycle.site import NOTHING, Site
 from tests.hosts.sshd import Sshd
 
@@ -171,6 +175,23 @@ class TestStaged:
         assert shared.left() == before
 
 
+class TestSize:
+    def test_the_size_is_asked_of_the_plugin_and_shown_from_then_on(
+        self, engine: Engine, shared: Site
+    ) -> None:
+        engine.jobs.result(
+            engine.vdbs.provision("sized", "orders", ENVIRONMENT, parameters=_path(shared, "sized"))
+        )
+        (shared.targets / "sized" / "more").write_text("x" * 5000)
+        assert engine.vdbs.get("sized").size is None
+        said = engine.vdbs.size("sized")
+        assert 5000 < said < 5100
+        assert engine.vdbs.get("sized").size == said
+        with pytest.raises(SizeUnknown, match=r"its plugin, Trees, has no linked\.source_size"):
+            engine.dsources.size("orders")
+        engine.jobs.result(engine.vdbs.delete("sized"))
+
+
 class TestRefusals:
     def test_what_is_named_must_be_there_and_fit(self, engine: Engine, shared: Site) -> None:
         orders = str(shared.sources / "orders")
@@ -324,6 +345,100 @@ class TestJobs:
             assert engine.vdbs.status("slow") == "ACTIVE"
             engine.jobs.result(engine.vdbs.delete("slow"))
 
+    def test_a_snapshot_is_not_deleted_while_a_refresh_reads_it(self, engine: Engine, shared: Site) -> None:
+        for name in ("reads", "too"):
+            engine.jobs.result(
+                engine.vdbs.provision(name, "orders", ENVIRONMENT, parameters=_path(shared, name))
+            )
+        newer = engine.jobs.result(engine.dsources.sync("orders"))["snapshot"]
+        gates = [_Gate(shared, name) for name in ("reads", "too")]
+        first, second = (
+            engine.vdbs.refresh(gate.name, newer, hooks=[gate.hook("pre-refresh")]) for gate in gates
+        )
+        for gate in gates:
+            gate.wait()  # both read it at once
+        assert engine.jobs.get(first).holds[-2:] == (f"{newer} (shared)", "snapshots of DSOURCE-1 (shared)")
+        with pytest.raises(Busy, match=rf"{first} \(refresh the VDB reads\) holds {newer}, which delete"):
+            engine.snapshots.delete(newer, asked=Asked(wait=False))
+        deletions = [engine.snapshots.delete(newer), engine.dsources.delete("orders", force=True)]
+        waits = engine.jobs.follow(deletions[0], timeout=1).waits_for
+        assert [each for each in waits if each[0] == newer] == [(newer, first), (newer, second)]
+        engine.jobs.cancel(deletions[1])
+        for gate, job in zip(gates, (first, second), strict=True):
+            gate.open()
+            engine.jobs.result(job)
+        with pytest.raises(JobFailed, match=f"{newer} is still needed by the VDB reads, the VDB too"):
+            engine.jobs.result(deletions[0])
+        assert [each.state for each in engine.snapshots.all("orders") if each.reference == newer] == ["ready"]
+        for gate in gates:
+            engine.jobs.result(engine.vdbs.delete(gate.name))
+        engine.jobs.result(engine.snapshots.delete(newer))
+
+    def test_a_forced_deletion_takes_along_what_is_being_provisioned_when_that_is_whole(
+        self, engine: Engine, shared: Site
+    ) -> None:
+        before = shared.left()
+        _link(engine, shared, "short")
+        engine.jobs.result(engine.dsources.sync("short"))
+        gate = _Gate(shared, "made")
+        hooks = [gate.hook("configure-clone")]
+        path = _path(shared, "made")
+        provision = engine.vdbs.provision("made", "short", ENVIRONMENT, parameters=path, hooks=hooks)
+        deletion = engine.dsources.delete("short", force=True)  # perhaps before that VDB is recorded
+        gate.wait()
+        assert engine.jobs.get(deletion).state == "queued"
+        gate.open()
+        engine.jobs.result(provision)
+        assert engine.jobs.result(deletion) == {"deleted": ["made", "short"]}
+        assert shared.left() == before
+
+    def test_a_refresh_that_is_cancelled_once_it_has_switched_succeeds_and_says_so(
+        self, engine: Engine, shared: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine.jobs.result(
+            engine.vdbs.provision("late", "orders", ENVIRONMENT, parameters=_path(shared, "late"))
+        )
+        engine.jobs.result(engine.vdbs.refresh("late"))
+        (shared.targets / "late" / "mine").write_text("mine")
+
+        def cancelled_then(operation: Operation, footing: Footing) -> None:
+            engine.jobs.cancel(operation.job.reference)
+            removal.retire(operation, footing)
+
+        monkeypatch.setattr(switching, "retire", cancelled_then)
+        job = engine.vdbs.refresh("late")
+        ended = engine.jobs.follow(job, timeout=60)
+        assert ended.state == "succeeded"
+        said = f"It was too late to cancel {job}: the new state of late is in force."
+        assert engine.jobs.lines(job)[-1].line == said
+        assert not (shared.targets / "late" / "mine").exists()
+        assert engine.vdbs.status("late") == "ACTIVE"
+        engine.jobs.result(engine.vdbs.delete("late"))
+
+    def test_what_is_broken_can_be_deleted_with_force_when_the_cause_is_gone_and_its_name_used_again(
+        self, engine: Engine, shared: Site
+    ) -> None:
+        before, held = shared.left(), shared.root / "held"
+        held.mkdir()
+        script = f'mount --bind "$(ls -d {shared.pool}/volumes/VDB-* | tail -1)" {held}; exit 1'
+        hooks = [Hook("configure-clone", "hold", Script(script=script))]
+        provision = partial(
+            engine.vdbs.provision, "stuck", "orders", ENVIRONMENT, parameters=_path(shared, "stuck")
+        )
+        with pytest.raises(JobFailed, match="hold"):
+            engine.jobs.result(provision(hooks=hooks))
+        assert engine.vdbs.get("stuck").state == "broken"
+        with pytest.raises(WrongState, match="Delete it: dlpx-remote vdb delete stuck --force"):
+            engine.vdbs.enable("stuck")
+        job = engine.jobs.follow(engine.vdbs.delete("stuck", force=True))
+        assert any(f"still in use by mount {held}" in line.line for line in engine.jobs.lines(job.reference))
+        assert engine.vdbs.get("stuck").state == "broken"
+        subprocess.run(["umount", str(held)], check=True)
+        engine.jobs.result(engine.vdbs.delete("stuck", force=True))
+        assert shared.left() == before
+        engine.jobs.result(provision())
+        engine.jobs.result(engine.vdbs.delete("stuck"))
+
     def test_two_jobs_on_one_dsource_run_one_after_the_other(self, engine: Engine) -> None:
         jobs = [engine.dsources.sync("orders") for _ in range(2)]
         results: list[object] = []
@@ -339,6 +454,30 @@ class TestJobs:
         assert second.started is not None
         assert first.finished <= second.started
         assert len(results) == 2
+
+
+class _Gate:
+    """A hook that waits on the host until the test lets it go on."""
+
+    def __init__(self, site: Site, name: str) -> None:
+        self.name = name
+        self._going, self._go = site.root / f"{name} is going", site.root / f"{name} may go"
+
+    def hook(self, event: str) -> Hook:
+        """At a point of an operation."""
+        script = f"touch '{self._going}'; until [ -e '{self._go}' ]; do sleep 0.1; done"
+        return Hook(event, f"wait-{self.name}", Script(script=script))
+
+    def wait(self) -> None:
+        """Until it has come."""
+        deadline = time.monotonic() + 60
+        while not self._going.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def open(self) -> None:
+        """Let it go on."""
+        self._go.touch()
 
 
 def _runs(process: int) -> bool:

@@ -140,13 +140,7 @@ class Soak:
     def _check_what_is_there(self, engine: Engine) -> None:
         site = self._site
         sources = engine._life.records.all()
-        wrong = {
-            source.name: source
-            for source in sources
-            if source.state not in ("enabled", "disabled")
-            # Forced deletion of what was just being cloned leaves that, to be deleted once more.
-            and not (source.kind == "dsource" and source.state == "broken")
-        }
+        wrong = {source.name: source for source in sources if source.state not in ("enabled", "disabled")}
         jobs = [engine.jobs.get(job.reference) for job in engine.jobs.all(newest=200) if job.object in wrong]
         assert not wrong, f"{wrong}\n{told(jobs)}"
         footings = [footing for source in sources for footing in source.footings]

@@ -113,6 +113,15 @@ def status(virtual_source, repository, source_config):
     return Status.ACTIVE if run(virtual_source.connection, there) else Status.INACTIVE
 
 
+@plugin.virtual.source_size()
+def virtual_source_size(virtual_source, repository, source_config):
+    return size_of(virtual_source.connection, source_config.path)
+
+
+def size_of(connection, path):
+    return int(run(connection, "cat $(find %s -type f) | wc -c" % path))
+
+
 @plugin.virtual.post_snapshot()
 def virtual_post_snapshot(virtual_source, repository, source_config):
     note("virtual.post_snapshot")
@@ -133,6 +142,11 @@ def post_snapshot(direct_source, repository, source_config):
 
 """
 _STAGED = """
+@plugin.linked.source_size()
+def source_size(staged_source, repository, source_config):
+    return size_of(staged_source.staged_connection, staged_source.mount.mount_path)
+
+
 @plugin.linked.mount_specification()
 def staged_mounts(staged_source, repository):
     note("linked.mount_specification")

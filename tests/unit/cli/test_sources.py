@@ -119,6 +119,8 @@ def view(**changes: Any) -> SourceView:
         "active": False,
         "status": "ACTIVE",
         "status_time": "2026-03-01T12:00:00+00:00",
+        "size": 5 << 30,
+        "size_time": "2026-03-01T12:00:00+00:00",
         "volume": "VDB-1",
         "snapshot": "SNAPSHOT-3",
         "parent": "orders",

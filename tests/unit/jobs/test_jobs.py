@@ -238,6 +238,63 @@ def test_a_running_job_holds_what_it_gets_to_know_or_is_refused_it(store: Store)
         jobs.result(jobs.submit("more", {}, "more"), timeout=_LONG)
 
 
+def test_jobs_share_what_both_need_and_who_needs_it_alone_waits_for_all_of_them(store: Store) -> None:
+    gates = [Gate(), Gate()]
+    with jobs_on(store, one=gates[0], two=gates[1], add=_two_steps) as jobs:
+        first, second = (
+            jobs.submit(name, {}, f"read {name}", shares=["SNAPSHOT-1", "snapshots of DS-1"])
+            for name in ("one", "two")
+        )
+        assert all(gate.reached.wait(_LONG) for gate in gates)
+        assert jobs.get(first).holds == ("SNAPSHOT-1 (shared)", "snapshots of DS-1 (shared)")
+        with pytest.raises(Busy, match=rf"{first} \(read one\) holds SNAPSHOT-1, which drop it needs"):
+            jobs.submit("add", {"n": 1}, "drop it", locks=["SNAPSHOT-1"], wait=False)
+        alone = jobs.submit("add", {"n": 1}, "drop it", locks=["SNAPSHOT-1"])
+        third = jobs.submit("add", {"n": 2}, "read it", shares=["SNAPSHOT-1"])
+        other = jobs.submit("add", {"n": 3}, "read another", shares=["SNAPSHOT-2", "snapshots of DS-1"])
+        assert jobs.result(other, timeout=_LONG) == {"n": 4}
+        assert jobs.get(alone).waits_for == (("SNAPSHOT-1", first), ("SNAPSHOT-1", second))
+        gates[0].open.set()
+        jobs.result(first, timeout=_LONG)
+        states = [jobs.follow(job, timeout=0.5).state for job in (alone, third)]
+        assert states == [JobState.QUEUED, JobState.QUEUED], "later ones do not overtake who waits"
+        gates[1].open.set()
+        assert [jobs.result(job, timeout=_LONG) for job in (alone, third)] == [{"n": 2}, {"n": 3}]
+        assert jobs.get(second).holds == jobs.get(third).holds == ()
+
+
+def test_what_is_to_be_shared_waits_for_who_has_it_alone(store: Store) -> None:
+    gate = Gate()
+
+    with jobs_on(store, gate=gate, add=_two_steps) as jobs:
+        first = jobs.submit("gate", {}, "drop it", locks=["SNAPSHOT-1"])
+        assert gate.reached.wait(_LONG)
+        waiting = jobs.submit("add", {"n": 1}, "read it", shares=["SNAPSHOT-1"])
+        assert jobs.follow(waiting, timeout=0.5).waits_for == (("SNAPSHOT-1", first),)
+        with pytest.raises(Busy, match=rf"{first} \(drop it\) holds SNAPSHOT-1"):
+            jobs.submit("add", {"n": 1}, "read it", shares=["SNAPSHOT-1"], wait=False)
+        jobs.cancel(waiting)
+        gate.open.set()
+        jobs.result(first, timeout=_LONG)
+        assert jobs.result(jobs.submit("add", {"n": 1}, "drop it", locks=["SNAPSHOT-1"]), timeout=_LONG)
+
+
+def test_what_is_shared_is_refused_to_a_running_job_that_needs_it_alone(store: Store) -> None:
+    gate = Gate()
+
+    def hold(job: Job, _request: Request) -> None:
+        job.step("hold", lambda: job.hold("SNAPSHOT-1"))
+
+    with jobs_on(store, gate=gate, hold=hold) as jobs:
+        reader = jobs.submit("gate", {}, "read it", shares=["SNAPSHOT-1"])
+        assert gate.reached.wait(_LONG)
+        with pytest.raises(JobFailed, match=rf"{reader} \(read it\) holds SNAPSHOT-1, which JOB-2 needs"):
+            jobs.result(jobs.submit("hold", {}, "drop it"), timeout=_LONG)
+        gate.open.set()
+        jobs.result(reader, timeout=_LONG)
+        jobs.result(jobs.submit("hold", {}, "drop it"), timeout=_LONG)
+
+
 @pytest.mark.parametrize("limits", [Limits(overall=1), Limits(per_host=1)])
 def test_no_more_jobs_run_at_once_than_the_limits_allow(store: Store, limits: Limits) -> None:
     gate = Gate()

@@ -96,10 +96,12 @@ OPERATIONS: dict[str, tuple[str, str]] = {
     "virtual.status": (_VIRTUAL, "Status.ACTIVE"),
     "virtual.initialize": ("virtual_source, repository", _CONFIG.format("initialized")),
     "virtual.cleanup": (_VIRTUAL, "None"),
+    "virtual.source_size": (_VIRTUAL, "4096"),
 }
 DIRECT = {
     "linked.pre_snapshot": (f"{_DIRECT}, optional_snapshot_parameters", "None"),
     "linked.post_snapshot": (_DIRECT, _SNAPSHOT),
+    "linked.source_size": (_DIRECT, "2**40"),
 }
 STAGED = {
     "linked.pre_snapshot": (f"{_STAGED}, snapshot_parameters", "None"),
@@ -108,6 +110,7 @@ STAGED = {
     "linked.stop_staging": (_STAGED, "None"),
     "linked.status": (_STAGED, "Status.ACTIVE"),
     "linked.worker": (_STAGED, "None"),
+    "linked.source_size": (_STAGED, "2**40"),
     "linked.mount_specification": ("staged_source, repository", _STAGED_MOUNT),
 }
 

@@ -104,7 +104,7 @@ def test_what_an_older_version_wrote_is_kept_and_means_what_it_meant(state: Path
         for table in ("hook_templates", "hooks", "snapshots", "sources"):
             session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("DELETE FROM counters WHERE kind IN ('dsource', 'vdb', 'snapshot', 'schedule')"))
-        for table in ("job_locks", "job_events", "job_steps", "jobs", "executors"):
+        for table in ("job_shares", "job_locks", "job_events", "job_steps", "jobs", "executors"):
             session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("DELETE FROM counters WHERE kind = 'job'"))
         for table in ("settings", "ledger", "ledger_seal"):

@@ -52,6 +52,7 @@ class WhenMissing(Enum):
     FAIL = "the engine operation fails"
     SKIP = "the step is skipped"
     ACTIVE = "the status is ACTIVE"
+    UNKNOWN = "the size is unknown"
     NOT_OFFERED = "the engine operation is not offered"
 
 
@@ -258,7 +259,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Direct Linked Source Size",
         (_DIRECT_SOURCE, _REPOSITORY, _SOURCE_CONFIG),
         ResultKind.SIZE,
-        WhenMissing.SKIP,
+        WhenMissing.UNKNOWN,
         _DIRECT,
     ),
     Operation(
@@ -266,7 +267,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Staged Linked Source Size",
         (_STAGED_SOURCE, _REPOSITORY, _SOURCE_CONFIG),
         ResultKind.SIZE,
-        WhenMissing.SKIP,
+        WhenMissing.UNKNOWN,
         _STAGED,
     ),
     Operation(
@@ -385,7 +386,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Virtual Source Size",
         (_VIRTUAL_SOURCE, _REPOSITORY, _SOURCE_CONFIG),
         ResultKind.SIZE,
-        WhenMissing.SKIP,
+        WhenMissing.UNKNOWN,
         _BOTH,
     ),
     _migration("repository", "old_repository", "Repository"),
