@@ -2,7 +2,8 @@
 
 The next process finishes or undoes the job within 30 seconds; then everything that is there is seen from
 outside, and in the end deleted without a rest. A seeded sample; all points with ``--all-faults``, which goes
-on where it was interrupted, or one with ``--fault-point "copy/vdb refresh/7/effect"``.
+on where it was interrupted (``--fault-phase btrfs``: those of one pool), or one with
+``--fault-point "copy/vdb refresh/7/effect"``.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def rehearsed(made: list[Lane]) -> dict[str, list[Step]]:
 
 
 def remaining(journal: KillJournal, phases: list[str]) -> Iterator[Point]:
-    """The points that are not done yet."""
+    """The points that are not done yet; only those of a pool or a point of steps, where one is named."""
     for operation, steps in journal.steps.items():
         for number, step in enumerate(steps, 1):
             if OPERATIONS[operation].undoing_only and not step.undoing:
@@ -176,7 +177,7 @@ def remaining(journal: KillJournal, phases: list[str]) -> Iterator[Point]:
                     continue
                 for point in POINTS:
                     found = Point(pool, operation, number, point)
-                    if found not in journal.done and (not phases or point in phases):
+                    if found not in journal.done and (not phases or {pool, point} & set(phases)):
                         yield found
 
 
