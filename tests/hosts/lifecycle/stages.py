@@ -15,9 +15,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from dlpx_remote.storage.initialise import BackendKind
-from tests.hosts.lifecycle import victims
+from tests.hosts.lifecycle import upgrading, victims
 from tests.hosts.lifecycle.kill_table import BEFORE, OPERATIONS
 from tests.hosts.lifecycle.site import Site
+from tests.hosts.lifecycle.upgrading import Found
 from tests.hosts.lifecycle.victims import Outcome, Step
 from tests.hosts.sshd import Sshd
 from tests.storage.file_systems import MAKE, SIZES, run
@@ -27,6 +28,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "tests.hosts.lifecycle.victims",
+        "tests.hosts.lifecycle.upgrading",
         "dbos",
         "dbos._sys_db_sqlite",
         "paramiko",
@@ -71,6 +73,8 @@ class Stage:
 
     def steps(self, operation: str) -> list[Step]:
         """The steps of an operation, from a rehearsal."""
+        if operation == upgrading.UPGRADE:
+            return upgrading.STEPS
         self.put(OPERATIONS[operation].before)
         ours, theirs = _CONTEXT.Pipe()
         with ours, theirs:
@@ -98,6 +102,16 @@ class Stage:
             finally:
                 process.kill()
                 process.join()
+
+    def upgraded(self, number: int) -> Found:
+        """Have a plugin upgrade die at the point of that number; the next process deletes everything."""
+        self.put(upgrading.BEFORE)
+        self.process(upgrading.upgrade_until_killed, upgrading.POINTS[number - 1], dies=True)
+        ours, theirs = _CONTEXT.Pipe()
+        with ours, theirs:
+            self.process(upgrading.come_next, theirs)
+            found: Found = ours.recv()
+        return found
 
     def process(self, target: Callable[..., None], *arguments: object, dies: bool = False) -> None:
         """Run a function in a process of its own."""

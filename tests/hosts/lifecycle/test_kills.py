@@ -1,4 +1,5 @@
-"""SIGKILL before, after and between effect and record of the steps of every engine operation.
+"""SIGKILL before, after and between effect and record of the steps of every engine operation; and in the
+middle of a plugin upgrade.
 
 The next process finishes or undoes the job within 30 seconds; then everything that is there is seen from
 outside, and in the end deleted without a rest. A seeded sample; all points with ``--all-faults``, which goes
@@ -23,10 +24,12 @@ import pytest
 from dlpx_remote.storage.initialise import BackendKind
 from tests import side_by_side
 from tests.hosts.faults.journal import Progress
+from tests.hosts.lifecycle import upgrading
 from tests.hosts.lifecycle.kill_journal import KillJournal, Played, Point
 from tests.hosts.lifecycle.kill_table import BEFORE, MINE, ON_BTRFS, OPERATIONS
 from tests.hosts.lifecycle.site import NOTHING
 from tests.hosts.lifecycle.stages import Stage
+from tests.hosts.lifecycle.upgrading import UPGRADE
 from tests.hosts.lifecycle.victims import POINTS, Outcome, Step
 from tests.hosts.sshd import Sshd
 from tests.storage.file_systems import in_memory
@@ -70,13 +73,16 @@ class Lane:
         stage = self.stage(point.pool)
         seconds = 0.0
         try:
-            with stage.killed(point.operation, point.number, point.point, RECOVERY) as (outcome, clear):
-                seconds = outcome.seconds
-                judge(stage, point, outcome)
-                said = clear()
-                assert not said, said
-                left = stage.site.left()
-                assert left == NOTHING, left
+            if point.operation == UPGRADE:
+                upgrading.judge(point.number, stage.upgraded(point.number))
+            else:
+                with stage.killed(point.operation, point.number, point.point, RECOVERY) as (outcome, clear):
+                    seconds = outcome.seconds
+                    judge(stage, point, outcome)
+                    said = clear()
+                    assert not said, said
+            left = stage.site.left()
+            assert left == NOTHING, left
         except AssertionError as error:
             return Played(point, seconds, " ".join(str(error).split()))
         return Played(point, seconds)
@@ -123,10 +129,10 @@ def test_a_killed_operation_is_finished_or_undone_and_nothing_is_left_of_it(
 def sample(lane: Lane, seed: int) -> Iterator[Point]:
     """Some points, each of another operation; only these are rehearsed."""
     seeded = random.Random(seed)
-    names = seeded.sample([name for name, killed in OPERATIONS.items() if not killed.fails], SAMPLE)
-    for name in names:
+    names = [UPGRADE, *(name for name, killed in OPERATIONS.items() if not killed.fails)]
+    for name in seeded.sample(names, SAMPLE):
         number = seeded.randint(1, len(lane.stage("copy").steps(name)))
-        yield Point("copy", name, number, seeded.choice(POINTS))
+        yield Point("copy", name, number, seeded.choice(points_of(name)))
 
 
 def sweep(config: pytest.Config, made: list[Lane], say: Say) -> tuple[list[Played], int]:
@@ -163,19 +169,24 @@ def rehearsed(made: list[Lane]) -> dict[str, list[Step]]:
     def rehearse(lane: Lane, name: str) -> tuple[str, list[Step]]:
         return name, lane.stage("copy").steps(name)
 
-    return dict(in_lanes(made, iter(OPERATIONS), rehearse))
+    return dict(in_lanes(made, iter((*OPERATIONS, UPGRADE)), rehearse))
+
+
+def points_of(operation: str) -> tuple[str, ...]:
+    """Where in a step of it a process dies."""
+    return POINTS[:1] if operation == UPGRADE else POINTS
 
 
 def remaining(journal: KillJournal, phases: list[str]) -> Iterator[Point]:
     """The points that are not done yet; only those of a pool or a point of steps, where one is named."""
     for operation, steps in journal.steps.items():
         for number, step in enumerate(steps, 1):
-            if OPERATIONS[operation].undoing_only and not step.undoing:
+            if operation != UPGRADE and OPERATIONS[operation].undoing_only and not step.undoing:
                 continue
             for pool in POOLS:
                 if pool == "btrfs" and not step.title.startswith(ON_BTRFS):
                     continue
-                for point in POINTS:
+                for point in points_of(operation):
                     found = Point(pool, operation, number, point)
                     if found not in journal.done and (not phases or {pool, point} & set(phases)):
                         yield found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 _CONFIG = """\
 id: 9f3b2f0e-6c40-4a55-8d3a-8c1f6c0a7d1@NUMBER@
@@ -20,8 +21,11 @@ language: PYTHON311
 entryPoint: "trees:plugin"
 srcDir: src
 schemaFile: schema.json
-buildNumber: "1.0"
+buildNumber: "@BUILD@"
 """
+
+TREES = "9f3b2f0e-6c40-4a55-8d3a-8c1f6c0a7d10"
+"""The identifier of the direct one."""
 
 _CODE = """\
 from dlpx.virtualization import libs
@@ -199,6 +203,14 @@ def worker(staged_source, repository, source_config):
 
 """
 
+_MIGRATION = """
+
+@plugin.upgrade.{kind}("2.{number}")
+def upgrade_{kind}(old_{kind}):
+    return {{**old_{kind}, "round": {number}}}
+"""
+_MIGRATED = ("repository", "source_config", "linked_source", "virtual_source", "snapshot")
+
 _PATH = {
     "type": "object",
     "additionalProperties": False,
@@ -207,7 +219,7 @@ _PATH = {
     "identityFields": ["path"],
     "nameField": "path",
 }
-_SCHEMA = {
+_SCHEMA: dict[str, Any] = {
     "repositoryDefinition": {
         "type": "object",
         "required": ["name"],
@@ -226,7 +238,14 @@ _SCHEMA = {
 }
 
 
-def write_trees(directory: Path, place: Path, *, staged: bool = False, extended_hooks: bool = False) -> Path:
+def write_trees(
+    directory: Path,
+    place: Path,
+    *,
+    staged: bool = False,
+    extended_hooks: bool = False,
+    newer: bool = False,
+) -> Path:
     """Write a plugin into ``directory``: ``Trees`` or ``Staged trees``.
 
     Args:
@@ -234,16 +253,29 @@ def write_trees(directory: Path, place: Path, *, staged: bool = False, extended_
         place: it finds the directories below this one, and writes ``calls`` beside it.
         staged: the one that links through staging.
         extended_hooks: start and stop hooks run on enable and disable too.
+        newer: a build whose migrations give every stored object a ``round``.
     """
     (directory / "src").mkdir(parents=True)
     words = ("1", "Staged trees", "STAGED") if staged else ("0", "Trees", "DIRECT")
-    config = _CONFIG
+    config = _CONFIG.replace("@BUILD@", "2.0" if newer else "1.0")
     for mark, word in zip(("@NUMBER@", "@NAME@", "@TYPE@"), words, strict=True):
         config = config.replace(mark, word)
     if extended_hooks:
         config += "extendedStartStopHooks: true\n"
     (directory / "plugin_config.yml").write_text(config)
-    (directory / "schema.json").write_text(json.dumps(_SCHEMA))
+    (directory / "schema.json").write_text(json.dumps(_with_round(_SCHEMA) if newer else _SCHEMA))
     code = _CODE.replace("@LINKED@", _STAGED if staged else _DIRECT).replace("@PLACE@", str(place))
+    if newer:
+        code += "".join(
+            _MIGRATION.format(kind=kind, number=number) for number, kind in enumerate(_MIGRATED, 1)
+        )
     (directory / "src" / "trees.py").write_text(code)
     return directory
+
+
+def _with_round(schema: dict[str, Any]) -> dict[str, Any]:
+    """Every definition with one more property."""
+    return {
+        name: {**definition, "properties": {**definition["properties"], "round": {"type": "integer"}}}
+        for name, definition in schema.items()
+    }

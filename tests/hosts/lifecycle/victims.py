@@ -109,10 +109,10 @@ def come_next(root: Path, seconds: float, told: Connection) -> None:
         )
     told.send(outcome)
     told.recv()
-    told.send(_clear(site))
+    told.send(clear(site))
 
 
-def _clear(site: Site) -> str:
+def clear(site: Site) -> str:
     """Delete everything, as an operator would; what stands against that."""
     with site.open() as engine:
         for source in engine.dsources.all():
