@@ -50,7 +50,7 @@ def program() -> Path:
 @contextmanager
 def started(directory: Path) -> Iterator[Bao]:
     port, token = free_port("127.0.0.1"), secret("root token of OpenBao")
-    command = [program(), "server", "-dev", "-dev-tls", f"-dev-tls-cert-dir={directory}"]
+    command = [str(program()), "server", "-dev", "-dev-tls", f"-dev-tls-cert-dir={directory}"]
     command += [f"-dev-listen-address=127.0.0.1:{port}", "-dev-no-store-token"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "BAO_DEV_ROOT_TOKEN_ID": token}
     with (directory / "log").open("w") as log:
