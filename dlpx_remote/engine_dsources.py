@@ -11,6 +11,7 @@ from dlpx_remote.errors import InvalidRequest
 from dlpx_remote.plugins.plugin import Plugin
 from dlpx_remote.workflows.parameters import LINKED, SNAPSHOT_PARAMETERS, Given, checked, unattended
 from dlpx_remote.workflows.sources import DISABLED, ENABLED, Hook
+from dlpx_remote.workflows.views import SourceView
 
 
 class Dsources(Sources):
@@ -73,9 +74,7 @@ class Dsources(Sources):
             "hooks": self._new_hooks(hooks),
         }
         if interval is not None:
-            if interval < 1:
-                raise InvalidRequest("The interval of the staging worker is at least one second.")
-            request["interval"] = interval
+            request["interval"] = _checked(interval)
         return self._ask_for_new("link", request, f"link the dSource {name}", asked)
 
     def sync(
@@ -104,6 +103,25 @@ class Dsources(Sources):
             else checked(plugin, SNAPSHOT_PARAMETERS, parameters, self._parts.kind_of)
         )
         return self._ask("sync", source, {"snapshot_parameters": values}, hooks, asked, state=ENABLED)
+
+    def configure(self, name: str, *, interval: int) -> SourceView:
+        """Change how it is looked after; workers that are at work see it at their next turn.
+
+        Args:
+            name: name or reference.
+            interval: seconds between two runs of the staging worker.
+
+        Raises:
+            InvalidRequest: it is linked directly, and has no staging worker; or the interval is too short.
+        """
+        source = self._find(name)
+        if not source.staged:
+            raise InvalidRequest(
+                f"The dSource {source.name} is linked directly: it has no staging worker.",
+                "When it is synced is a schedule's to say: dlpx-remote schedule add",
+            )
+        self._parts.records.update(source.reference, interval=_checked(interval))
+        return self.get(source.reference)
 
     def enable(self, name: str, *, asked: Asked = NOW) -> str:
         """Mount it on its staging environment and start what the plugin starts there."""
@@ -144,3 +162,11 @@ class Dsources(Sources):
             "staging_environment": environment.reference,
             "staging_user": user_by_name(environment, user).reference,
         }
+
+
+def _checked(interval: int) -> int:
+    if interval < 1:
+        raise InvalidRequest(
+            "The interval of the staging worker is at least one second.", "Give a whole number of seconds."
+        )
+    return interval

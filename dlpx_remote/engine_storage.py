@@ -144,6 +144,16 @@ class Storage:
             )
         return status
 
+    def choice(self) -> PoolChoice | None:
+        """What :meth:`initialise` was asked for; None where there is no pool. Nothing is opened for it."""
+        known = configured(self.settings)
+        if known is None:
+            return None
+        made_here = known.device is not None or known.image is not None
+        return PoolChoice(
+            known.path, None if made_here else known.kind, known.device, known.image, known.size
+        )
+
     def pool(self) -> Pool:
         """The pool, mounted, with all finished or undone that a dead engine had begun.
 

@@ -28,7 +28,7 @@ from dlpx_remote.cli.bundles import unfolded
 from dlpx_remote.cli.exits import Exit
 from dlpx_remote.cli.following import end_with, follow
 from dlpx_remote.cli.options import OutputOption
-from dlpx_remote.cli.output import Output, as_json, complain, say
+from dlpx_remote.cli.output import Output, as_json, complain, count, say
 from dlpx_remote.cli.session import open_engine
 from dlpx_remote.cli.source_output import print_size, print_source, print_sources
 
@@ -134,6 +134,30 @@ def sync(
         detach=job.detach,
         output=job.output,
     )
+
+
+@commands.command("configure")
+def configure(
+    context: typer.Context,
+    name: NameArgument,
+    *,
+    interval: Annotated[
+        int, typer.Option("--interval", metavar="SECONDS", help="Between two runs of the staging worker.")
+    ],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Change how often the staging worker of a staged dSource runs.
+
+    \b
+    Example:
+      dlpx-remote dsource configure orders --interval 300
+    """
+    with open_engine(context) as engine:
+        changed = engine.dsources.configure(name, interval=interval)
+    if output is Output.JSON:
+        as_json(changed)
+    else:
+        say(f"The staging worker of {changed.name} runs every {count(changed.interval, 'second')}.")
 
 
 @commands.command("enable")

@@ -30,7 +30,7 @@ def export(
         typer.Argument(
             metavar="OBJECT",
             help="Name or reference of an environment, credential, plugin, hook template, dSource, VDB or "
-            "schedule; everything unless given.",
+            "schedule; storage for the pool, nfs for the NFS server; everything unless given.",
         ),
     ] = None,
 ) -> None:
@@ -43,6 +43,7 @@ def export(
     Example:
       dlpx-remote export > engine.sh
       dlpx-remote export masked
+      dlpx-remote export nfs
     """
     with open_engine(context) as engine:
         lines = list(_everything(engine)) if name is None else _one(engine, name)
@@ -51,6 +52,8 @@ def export(
 
 
 def _everything(engine: Engine) -> Iterator[str]:
+    yield from _storage(engine)
+    yield from _nfs(engine)
     for credential in engine.credentials.all():
         yield _credential(credential)
     for environment in engine.environments():
@@ -70,7 +73,7 @@ def _everything(engine: Engine) -> Iterator[str]:
 
 def _one(engine: Engine, name: str) -> list[str]:
     """The commands for what has that name; all of those that have it."""
-    found: list[str] = []
+    found = _storage(engine) if name == "storage" else _nfs(engine) if name == "nfs" else []
     for environment in engine.environments():
         if name in (environment.name, environment.reference):
             found += _environment(engine, environment)
@@ -86,10 +89,33 @@ def _one(engine: Engine, name: str) -> list[str]:
     if not found:
         raise NotFound(
             f"There is nothing named {name!r} to export.",
-            "Name an environment, credential, plugin, hook template, dSource, VDB or schedule: dlpx-remote "
-            "status and the list commands show what there is.",
+            "Name an environment, credential, plugin, hook template, dSource, VDB or schedule, or storage or "
+            "nfs: dlpx-remote status and the list commands show what there is.",
         )
     return found
+
+
+def _storage(engine: Engine) -> list[str]:
+    choice = engine.storage.choice()
+    if choice is None:
+        return []
+    words = _given("--device", choice.device) + _given("--image", choice.image)
+    words += _given("--size", choice.size) + _given("--backend", choice.kind)
+    return [_command("storage", "init", str(choice.path), *words)]
+
+
+def _nfs(engine: Engine) -> list[str]:
+    from dlpx_remote.engine_mounts import NfsChoice
+
+    choice, usual = engine.mounts.nfs.choice(), NfsChoice()
+    if choice == usual:
+        return []
+    words = ["--kind", choice.kind]
+    words += _given("--port", choice.port if choice.port != usual.port else None)
+    words += _given("--listen", choice.listen if choice.listen != usual.listen else None)
+    words += _given("--address", choice.address) + (["--any-port"] if choice.any_port else [])
+    words += _given("--bus", choice.bus) + _given("--config", choice.configuration)
+    return [_command("nfs", "configure", *words)]
 
 
 def _credential(one: Credential) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from dlpx_remote.engine import Engine
+from dlpx_remote.engine_events import Webhook
 from dlpx_remote.engine_schedules import Retention
 from dlpx_remote.engine_sources import Given
 from dlpx_remote.jobs.model import JobState
@@ -20,6 +22,9 @@ from dlpx_remote.store import Store
 from dlpx_remote.store.models import EnvironmentRow
 from dlpx_remote.workflows.reboots import Boot, BootRecords
 from tests.hosts.lifecycle.site import Site
+from tests.unit.events.test_webhook import Receiver, receiver
+
+__all__ = ["receiver"]
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 EVERY_MINUTE = "* * * * *"
@@ -60,6 +65,13 @@ def look(engine: Engine, site: Site, now: datetime) -> list[str]:
     return said
 
 
+def told(engine: Engine, receiver: Receiver, kind: str) -> list[dict[str, object]]:
+    """The details of the events of a kind that a webhook was told of."""
+    engine.events.deliver(datetime.now(UTC))
+    bodies = [json.loads(body) for _, body in receiver.got]
+    return [body["details"] for body in bodies if body["event"] == kind]
+
+
 def test_schedules_sync_snapshot_refresh_check_and_tidy(engine: Engine, site: Site) -> None:
     for source, action in (("orders", "sync"), ("copy", "snapshot"), ("copy", "status")):
         engine.schedules.add(source, action, EVERY_MINUTE, now=NOW)
@@ -84,11 +96,23 @@ def test_schedules_sync_snapshot_refresh_check_and_tidy(engine: Engine, site: Si
     assert (site.targets / "copy" / "row2").read_text() == "new"
 
 
-def test_runs_that_no_worker_began_are_made_once_and_told(engine: Engine, site: Site) -> None:
+def test_runs_that_no_worker_began_are_made_once_and_told(
+    engine: Engine, site: Site, receiver: Receiver
+) -> None:
+    engine.events.configure(Webhook(receiver.url))
     added = engine.schedules.add("copy", "status", "*/10 * * * *", now=NOW)
 
     said = look(engine, site, NOW + timedelta(hours=2))
 
+    assert told(engine, receiver, "schedule.missed") == [
+        {
+            "schedule": added.reference,
+            "action": "status",
+            "object": "copy",
+            "runs": 12,
+            "since": added.next.isoformat(),
+        }
+    ]
     assert len(engine.schedules.statuses("copy")) == 1
     assert any("12 runs since" in line and "it is run once now" in line for line in said), said
     assert engine.vdbs.status("copy") == "ACTIVE"
@@ -116,8 +140,30 @@ def test_what_cannot_be_asked_is_unknown_and_says_why(engine: Engine, site: Site
     assert "refuses connections" in check.error
 
 
-def test_after_a_reboot_what_was_active_is_mounted_and_started(engine: Engine, site: Site) -> None:
+def test_a_webhook_is_told_when_a_check_finds_another_status(
+    engine: Engine, site: Site, receiver: Receiver
+) -> None:
+    engine.events.configure(Webhook(receiver.url))
+    engine.schedules.add("copy", "status", EVERY_MINUTE, now=NOW)
+    running = site.targets / "copy" / "RUNNING"
+    for minute in (1, 2):
+        look(engine, site, NOW + timedelta(minutes=minute))
+    assert told(engine, receiver, "status.changed") == [], "it is as it was"
+    running.rename(running.with_name("elsewhere"))
+    look(engine, site, NOW + timedelta(minutes=3))
+    running.with_name("elsewhere").rename(running)
+    assert engine.vdbs.status("copy") == "ACTIVE"
+
+    down, up = told(engine, receiver, "status.changed")
+    assert down == {"object": "copy", "before": "ACTIVE", "status": "INACTIVE", "error": ""}
+    assert up == {"object": "copy", "before": "INACTIVE", "status": "ACTIVE", "error": ""}
+
+
+def test_after_a_reboot_what_was_active_is_mounted_and_started(
+    engine: Engine, site: Site, receiver: Receiver
+) -> None:
     """The host is this machine, which cannot be rebooted: the boot that was seen before is made up."""
+    engine.events.configure(Webhook(receiver.url))
     here = engine.environment("here").reference
     look(engine, site, NOW)
     store = Store(site.state)
@@ -132,6 +178,7 @@ def test_after_a_reboot_what_was_active_is_mounted_and_started(engine: Engine, s
     said = look(engine, site, NOW + timedelta(minutes=1))
 
     assert "here was rebooted: bringing 1 of its sources up again." in said
+    assert told(engine, receiver, "host.rebooted") == [{"environment": "here", "sources_to_bring_up": 1}]
     assert (copy / "RUNNING").exists()
     look(engine, site, NOW + timedelta(minutes=2))
     settled = BootRecords(store).get(here)

@@ -12,11 +12,10 @@ import pytest
 from dlpx_remote.cli import main
 from dlpx_remote.engine import Authentication
 from dlpx_remote.engine_credentials import Credential
+from dlpx_remote.engine_mounts import NfsChoice
 from dlpx_remote.engine_schedules import Retention
 from dlpx_remote.engine_sources import Given, Hook, HookTemplate, Script
 from dlpx_remote.environments.model import SecretReference
-from dlpx_remote.storage.initialise import PoolChoice, initialise
-from dlpx_remote.store import Ledger, Settings, Store
 from tests.hosts.lifecycle.site import Site
 
 MASK = "echo \"it's $DLPX_HOOK\" > /dev/null\ntrue # 'quoted' \\ ä"
@@ -32,6 +31,9 @@ def test_the_commands_make_the_same_again(site: Site, capsys: pytest.CaptureFixt
         return [line for line in exported() if " plugin add " not in line]
 
     with site.open() as engine:
+        engine.mounts.nfs.configure(
+            NfsChoice("kernel", address="198.51.100.7", any_port=True)  # which nothing here is served by
+        )
         result = engine.jobs.result
         engine.credentials.add(
             Credential("shop", "password", SecretReference("env", "A B".replace(" ", "_")), username="anna")
@@ -58,9 +60,7 @@ def test_the_commands_make_the_same_again(site: Site, capsys: pytest.CaptureFixt
         engine.jobs.result(engine.dsources.delete("orders", force=True))
     kept = site.root / "kept"
     site.state.rename(kept)
-    store = Store(site.state)
-    initialise(PoolChoice(site.root / "pool2", "copy"), Settings(store), Ledger(store))
-    store.close()
+    site.pool.rename(site.root / "kept pool")
     run = f'dlpx-remote() {{ {shlex.quote(sys.executable)} -m dlpx_remote "$@"; }}\nset -e\n'
     script = run + "\n".join(commands)
     for plugin in plugins:
@@ -75,6 +75,8 @@ def test_the_commands_make_the_same_again(site: Site, capsys: pytest.CaptureFixt
     assert done.returncode == 0, done.stderr
 
     assert shown() == before
+    assert exported("storage") == [f"dlpx-remote storage init {site.pool} --backend copy"]
+    assert exported("nfs") == [line for line in before if " nfs " in line]
     with site.open() as engine:
         assert not engine.vdbs.get("one").active
         engine.jobs.result(engine.dsources.delete("orders", force=True))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dlpx_remote.cli import main
 from dlpx_remote.engine import AlreadyExists, Engine, InvalidRequest, NotFound
 from dlpx_remote.engine_jobs import Busy, JobFailed
 from dlpx_remote.engine_sources import Asked, Given, Hook, HookTemplate, Script, SourceInUse, WrongState
@@ -164,6 +165,17 @@ class TestStaged:
         (job,) = (one for one in engine.jobs.all() if one.operation == "dsource worker")
         engine.jobs.result(job.reference)
         assert engine.dsources.status("staged") == "ACTIVE"
+        command = ["--state", str(shared.state), "dsource", "configure", "staged", "--interval"]
+        assert main([*command, "5"]) == 0
+        assert engine.dsources.get("staged").interval == 5
+        assert main([*command, "0"]) == 2
+        for seconds in (2, 4):  # of an interval of a minute nothing would be due yet
+            with ThreadPoolExecutor() as pool:
+                engine.schedules.tick(now + timedelta(seconds=seconds), pool, list[str]().append)
+        (_, job) = (one for one in engine.jobs.all() if one.operation == "dsource worker")
+        engine.jobs.result(job.reference)
+        with pytest.raises(InvalidRequest, match="linked directly: it has no staging worker"):
+            engine.dsources.configure("orders", interval=5)
         engine.jobs.result(engine.dsources.disable("staged"))
         assert str(staging) not in shared.mounts()
         engine.jobs.result(engine.dsources.enable("staged"))

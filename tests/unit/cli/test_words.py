@@ -66,6 +66,7 @@ def test_there_are_the_commands_that_the_documentation_names() -> None:
         "demo",
         "discover",
         "doctor",
+        "dsource configure",
         "dsource delete",
         "dsource disable",
         "dsource enable",
