@@ -1,7 +1,7 @@
 """The engine's Python API for what happens by the clock, and the clock itself, which a worker runs.
 
-Besides schedules it runs the staging workers of dSources at their intervals, and looks at each host once a
-minute: where one was rebooted, what was active there is mounted and started again.
+Besides schedules it runs the staging workers of dSources at their intervals, forgets old jobs, and looks at
+each host once a minute: where one was rebooted, what was active there is mounted and started again.
 """
 
 from __future__ import annotations
@@ -140,6 +140,9 @@ class Schedules:
 
     def tick(self, now: datetime, pool: ThreadPoolExecutor, say: Say) -> None:
         """Begin everything that is due at ``now`` and that no other worker has begun."""
+        kept = self._parts.jobs.kept
+        if kept is not None and self._records.take_turn("prune jobs", timedelta(days=1), now):
+            self._begin(pool, "prune jobs", partial(self._prune, kept, say), say)
         for due in self._records.take_due(now):
             self._begin(pool, due.schedule.reference, partial(self._run_due, due, say), say)
         sources = [one for one in self._parts.records.all() if one.state == ENABLED]
@@ -151,6 +154,11 @@ class Schedules:
         for environment in sorted({one.place[0] for one in sources}):
             if self._records.take_turn(f"boot {environment}", EVERY, now):
                 self._begin(pool, environment, partial(self._reboots.look, environment, now, say), say)
+
+    def _prune(self, kept: timedelta, say: Say) -> None:
+        count = self._parts.jobs.prune(kept)
+        if count:
+            say(f"Forgot {count} jobs that ended more than {kept.days} days ago.")
 
     def _begin(self, pool: ThreadPoolExecutor, key: str, what: Callable[[], None], say: Say) -> None:
         """Do something in the background, unless the last time of it still runs."""

@@ -3,10 +3,12 @@ those that were left to workers."""
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from enum import StrEnum
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -190,6 +192,57 @@ def cancel(
         if ended.state == "succeeded":
             complain(f"{ended.reference} had succeeded before it could be ended.")
         end_with(ended)
+
+
+@commands.command("prune")
+def prune(
+    context: typer.Context,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="TIME", help="What ended longer ago goes: 90d, 12w."),
+    ] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many jobs would go.")] = False,
+    keep: Annotated[
+        str | None,
+        typer.Option("--keep", metavar="TIME", help="Have workers do so every day; 'off' ends it."),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Forget jobs that ended long ago, with their steps and output. What they made stays.
+
+    Jobs that have not ended stay too. Without an option it says for how long jobs are kept.
+
+    \b
+    Example:
+      dlpx-remote job prune --older-than 90d
+      dlpx-remote job prune --older-than 90d --dry-run
+      dlpx-remote job prune --keep 90d
+    """
+    with open_engine(context) as engine:
+        if keep is not None:
+            engine.jobs.keep(None if keep == "off" else _time(keep, "--keep"))
+        going = None
+        if older_than is not None:
+            going = engine.jobs.prune(_time(older_than, "--older-than"), dry_run=dry_run)
+        kept = engine.jobs.kept
+    if output is Output.JSON:
+        as_json({"forgotten": 0 if dry_run else going, "would_go": going, "kept_days": kept and kept.days})
+        return
+    if going is not None:
+        say(f"{going} jobs would go." if dry_run else f"Forgot {going} jobs.")
+    if keep is not None or older_than is None:
+        how = "for ever" if kept is None else f"for {kept.days} days"
+        say(f"Jobs are kept {how}{'' if kept is None else ', while a worker runs to forget older ones'}.")
+
+
+def _time(text: str, option: str) -> timedelta:
+    from dlpx_remote.errors import InvalidRequest
+
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([dw])", text.strip())
+    if match is None:
+        raise InvalidRequest(f"{option} {text}: that is no time.", "Write 90d for days, or 12w for weeks.")
+    return timedelta(days=int(match[1]) * (7 if match[2] == "w" else 1))
 
 
 def worker(

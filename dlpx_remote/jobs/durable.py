@@ -12,7 +12,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,27 @@ class Durable:
         with contextlib.suppress(SQLAlchemyError):  # whoever finds our jobs tries it again
             self._dbos.delete_queue(self._queue)
         self._dbos.destroy()
+
+
+def forget_runs(url: URL, workflow_ids: Sequence[str]) -> None:
+    """Remove what the journal has of runs that have ended; whether an engine is launched here or not.
+
+    Raises:
+        JobError: the journal cannot be opened or written.
+    """
+    from dbos import DBOSClient
+
+    try:
+        client = DBOSClient(system_database_url=_journal_url(url))
+        try:
+            client.delete_workflows(list(workflow_ids))
+        finally:
+            client.destroy()
+    except Exception as error:
+        raise JobError(
+            f"The journal of jobs cannot be written: {redact(str(error))}",
+            "See whether the database answers and takes writes.",
+        ) from error
 
 
 def _queue_of(executor: str) -> str:

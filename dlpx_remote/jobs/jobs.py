@@ -6,22 +6,25 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any, Self
 
-from dlpx_remote.jobs import reading
-from dlpx_remote.jobs.base import JobFailed, Request
+from dlpx_remote.jobs import pruning, reading
+from dlpx_remote.jobs.base import JobError, JobFailed, Request
 from dlpx_remote.jobs.liveness import Watch
 from dlpx_remote.jobs.model import JobDetails, JobLine, JobState, JobSummary, Limits, Workflow
 from dlpx_remote.jobs.outcomes import check_value
 from dlpx_remote.jobs.queue import Order, Queue
 from dlpx_remote.jobs.runner import Runner
-from dlpx_remote.store import Store
+from dlpx_remote.store import Settings, Store
 
 _LOG = logging.getLogger(__name__)
 _LOOK = 0.2  # seconds between two looks at a job that another process runs
 _LINES_AT_ONCE = 1000
+_YOUNGEST = timedelta(days=1)
+_KEPT = "jobs.kept"
 
 OnChange = Callable[[JobDetails, Sequence[JobLine]], None]
 """Told of a job whenever it changed, with the lines of output that are new."""
@@ -203,6 +206,45 @@ class Jobs:
         if self._runner is not None:
             self._runner.wake()
         return self.get(job.reference)
+
+    def prune(self, older: timedelta, *, dry_run: bool = False, now: datetime | None = None) -> int:
+        """Forget jobs that ended longer ago than that, with their steps and output. What they made stays.
+
+        Args:
+            older: how long ago.
+            dry_run: forget nothing, only count.
+            now: the moment from which that is counted; None is this one.
+
+        Returns:
+            How many.
+
+        Raises:
+            JobError: less than a day, or the journal cannot be written.
+        """
+        if older < _YOUNGEST:
+            raise JobError("Jobs are kept for a day at least.", "Give a longer time, such as 90d.")
+        before = (now or datetime.now(UTC)) - older
+        return pruning.count(self._store, before) if dry_run else pruning.prune(self._store, before)
+
+    def keep(self, older: timedelta | None) -> None:
+        """Have workers forget jobs that ended longer ago than that, once a day; None: none is forgotten.
+
+        Raises:
+            JobError: less than a day.
+        """
+        if older is not None and older < _YOUNGEST:
+            raise JobError("Jobs are kept for a day at least.", "Give a longer time, such as 90d.")
+        settings = Settings(self._store)
+        if older is None:
+            settings.remove(_KEPT)
+        else:
+            settings.set(_KEPT, int(older.total_seconds()))
+
+    @property
+    def kept(self) -> timedelta | None:
+        """How long jobs that have ended are kept; None: for ever."""
+        seconds = Settings(self._store).get(_KEPT)
+        return None if seconds is None else timedelta(seconds=seconds)
 
     def open_for_work(self, parallel: int = 0) -> Runner:
         """Be one of the processes that run jobs, and take over those of processes that have died.

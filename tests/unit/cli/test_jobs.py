@@ -229,3 +229,24 @@ def _know_the_workflows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _ask(operation: str, *, detach: bool) -> Any:
     return lambda engine: engine.jobs.submit(operation, {}, "do it", detach=detach)
+
+
+def test_old_jobs_are_forgotten_when_asked_for(command: CommandLine, engine: Engine, state: Path) -> None:
+    engine.jobs.run("vdb provision", {"name": "v"}, "provision v", object="v")
+
+    def prune(*words: str) -> str:
+        return command("--state", str(state), "job", "prune", *words).out
+
+    assert prune() == "Jobs are kept for ever.\n"
+    assert prune("--older-than", "12w", "--dry-run") == "0 jobs would go.\n"
+    assert prune("--keep", "90d") == "Jobs are kept for 90 days, while a worker runs to forget older ones.\n"
+    assert json.loads(prune("--older-than", "90d", "--output", "json")) == {
+        "forgotten": 0,
+        "would_go": 0,
+        "kept_days": 90,
+    }
+    assert prune("--keep", "off") == "Jobs are kept for ever.\n"
+    wrong = command("--state", str(state), "job", "prune", "--older-than", "soon")
+    assert wrong.code == 2
+    assert "--older-than soon: that is no time." in wrong.err
+    assert len(engine.jobs.all()) == 1

@@ -102,6 +102,7 @@ def test_there_are_the_commands_that_the_documentation_names() -> None:
         "job follow",
         "job list",
         "job logs",
+        "job prune",
         "job show",
         "lineage",
         "mount",
