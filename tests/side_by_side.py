@@ -28,12 +28,13 @@ _MACHINES = _TESTS / "nfs"
 _TOGETHER = (
     _MACHINES,
     _HOSTS / "test_postgres_example.py",
+    _HOSTS / "lifecycle" / "test_bad_hosts.py",
     _TESTS / "jobs",
     _UNIT / "jobs" / "test_kills.py",
 )
 """Folders and modules whose tests share what is too expensive for every process, such as virtual machines:
 with ``--dist loadgroup``, one process runs all of such a place."""
-_CAMPAIGNS = (_TESTS / "nfs" / "test_three_hosts.py", _HOSTS / "lifecycle" / "test_bad_hosts.py")
+_CAMPAIGNS = (_TESTS / "nfs" / "test_three_hosts.py",)
 """Modules that take minutes: run by ``tox -e faults``, else only with ``--all-faults``, or when named."""
 _SAID = "said"
 
