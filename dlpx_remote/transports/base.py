@@ -237,6 +237,7 @@ class Connection(Protocol):
 
         Raises:
             InvalidRequest: ``destination`` is no path.
+            NotSent: the connection was lost before; nothing was copied.
             TransferFailed: the destination is as it was before.
             OutcomeUnknown: the connection was lost at the very end; the destination is either as before, or
                 the whole new file.
@@ -256,6 +257,7 @@ class Connection(Protocol):
 
         Raises:
             InvalidRequest: ``source`` is no path.
+            NotSent: the connection was lost before; nothing was copied.
             TransferFailed: the destination is as it was before.
         """
         ...
@@ -294,6 +296,7 @@ class Connection(Protocol):
 
         Raises:
             InvalidRequest: a path cannot be meant.
+            NotSent: the connection was lost before; nothing was copied.
             PrivilegeRefused: the account may not run rsync as ``rsync_user``.
             SyncFailed: what is at the destination is not whole. What has come is kept for the next time.
         """

@@ -23,8 +23,9 @@ from dlpx_remote.transports.base import (
 )
 from dlpx_remote.transports.limits import Idle, Limits, TimeUp, TooMuchOutput, last_words, lost
 from dlpx_remote.transports.ssh.bootstrap import Token
-from dlpx_remote.transports.ssh.session import FEW, Session, Wakeup
+from dlpx_remote.transports.ssh.session import Session
 from dlpx_remote.transports.ssh.streams import MarkedStream, Report
+from dlpx_remote.transports.ssh.wakeup import FEW, Wakeup
 
 _PIECE = 1 << 20
 _SEND_PIECE = 32_000

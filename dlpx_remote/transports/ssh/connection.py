@@ -273,6 +273,7 @@ class SshConnection:
     def _scripted(self, limits: files.TransferLimits) -> Iterator[Scripted]:
         """A channel for a script that moves bytes."""
         deadline = Deadline(limits.total)
+        self._execution.make_sure(deadline)
         try:
             channel = self._channels.open(deadline)
         except (TimeUp, *LOST) as error:

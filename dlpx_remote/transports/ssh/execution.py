@@ -164,6 +164,7 @@ class Execution:
         Raises:
             TransportError: as the contract of a connection says.
         """
+        self.make_sure(invocation.limits.deadline)
         while self._no_runner is None:
             try:
                 return self._by_runner(invocation, on_output)
@@ -176,6 +177,23 @@ class Execution:
         with self._channel(invocation.limits) as channel:
             command = Command(self._session, channel, bootstrap.Token.new(), self._where)
             return self._supervise(command, lambda: self._alone(command, invocation, on_output), invocation)
+
+    def make_sure(self, deadline: Deadline) -> None:
+        """See that the host still knows the connection; see :meth:`Session.make_sure`.
+
+        Raises:
+            NotSent: it does not, or gives no sign of life in time.
+        """
+        try:
+            self._session.make_sure(deadline)
+        except TimeUp as error:
+            raise NotSent(
+                f"{self._where['host']} gave no sign of life in time, so nothing was sent.",
+                "See whether it is up and reached, and try again.",
+                **self._where,
+            ) from error
+        except LOST as error:
+            raise _not_sent(self._where, error) from error
 
     def end(self, command: Command) -> bool:
         """End a command's processes on the host, within ``ENDING``; True when none is left."""
@@ -321,11 +339,7 @@ class Execution:
                 **self._where,
             ) from error
         except LOST as error:
-            raise NotSent(
-                f"The connection to {self._where['host']} is closed or was lost{because(error)}.",
-                "Connect again.",
-                **self._where,
-            ) from error
+            raise _not_sent(self._where, error) from error
 
     # what may become of a command
 
@@ -442,6 +456,14 @@ def _payload(token: bootstrap.Token, invocation: Invocation, *, reports_start: b
         expect=invocation.expect,
         home_needed=invocation.home_needed,
         reports_start=reports_start,
+    )
+
+
+def _not_sent(where: Mapping[str, str], error: BaseException) -> NotSent:
+    return NotSent(
+        f"The connection to {where['host']} is closed or was lost{because(error)}.",
+        "Connect again.",
+        **where,
     )
 
 

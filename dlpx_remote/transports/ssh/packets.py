@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
@@ -55,6 +56,11 @@ class Packets(Packetizer):
         connection: what is read and written.
         alive: seconds; see ``Deadlines.alive``. An idle session wakes up only when two thirds of it are over
             (paramiko's own ten times a second cost 30 % of a core at 1,000 hosts).
+
+    Attributes:
+        ask: asks the host for a sign of life; None as long as it is not to be asked.
+        first_words: the first line that came.
+        heard: when something came last, on the monotonic clock.
     """
 
     def __init__(self, connection: Any, alive: float) -> None:
@@ -68,6 +74,7 @@ class Packets(Packetizer):
         self._writing = cast(Any, self)._Packetizer__write_lock
         self.ask: Callable[[], None] | None = None
         self.first_words = ""
+        self.heard = time.monotonic()
         connection.settimeout(quiet(alive))
 
     def start_handshake(self, timeout: float) -> None:
@@ -134,6 +141,7 @@ class Packets(Packetizer):
             raise
         if not heard:
             raise EOFError
+        self.heard = time.monotonic()
         if self._asked:
             self._asked = False
             self._connection.settimeout(quiet(self._alive))

@@ -20,8 +20,9 @@ from dlpx_remote.transports.limits import Limits, TimeUp
 from dlpx_remote.transports.ssh import bootstrap, runner_perl, runner_script
 from dlpx_remote.transports.ssh.bootstrap import Token
 from dlpx_remote.transports.ssh.commands import SETTLE, Command
-from dlpx_remote.transports.ssh.session import Session, SessionLost, Wakeup
+from dlpx_remote.transports.ssh.session import Session, SessionLost
 from dlpx_remote.transports.ssh.streams import Report
+from dlpx_remote.transports.ssh.wakeup import Wakeup
 
 REMEMBERED = 600.0
 """Seconds that a runner is remembered of which the host may or may not have something."""

@@ -19,7 +19,8 @@ import paramiko
 from dlpx_remote.transports.limits import TimeUp
 from dlpx_remote.transports.ssh.bootstrap import EXEC, Token, quote
 from dlpx_remote.transports.ssh.deadline import Deadline
-from dlpx_remote.transports.ssh.session import Session, SessionLost, Wakeup
+from dlpx_remote.transports.ssh.session import Session, SessionLost
+from dlpx_remote.transports.ssh.wakeup import Wakeup
 
 _LOST = (paramiko.SSHException, EOFError, OSError, SessionLost)
 _PIECE = 1 << 20

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -18,6 +20,8 @@ from typing import Any, Literal, cast
 import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.common import (
+    MSG_REQUEST_FAILURE,
+    MSG_REQUEST_SUCCESS,
     MSG_SERVICE_ACCEPT,
     cMSG_CHANNEL_DATA,
     cMSG_CHANNEL_REQUEST,
@@ -33,7 +37,7 @@ from dlpx_remote.transports.ssh.bulk import BulkPackets, Payloads, Pieces
 from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.packets import SessionLost, quiet
 
-__all__ = ["AuthReply", "InteractiveAnswer", "Session", "SessionLost", "Wakeup"]
+__all__ = ["AuthReply", "InteractiveAnswer", "Session", "SessionLost"]
 
 _CTR = ("aes128-ctr", "aes192-ctr", "aes256-ctr")
 _KEY_EXCHANGES: dict[str, Any] = dict(cast(Any, paramiko.Transport)._kex_info)
@@ -44,6 +48,9 @@ _LOG = "dlpx_remote.transports.ssh.wire"
 
 TURN = 0.5
 """Seconds that a short message may wait for longer ones of other threads."""
+
+FRESH = 2.0
+"""Seconds for which a sign of life proves that the host knows the connection: no machine restarts in less."""
 
 InteractiveAnswer = Callable[[str, str, list[tuple[str, bool]]], list[str]]
 
@@ -176,6 +183,10 @@ class Session(paramiko.Transport):
         self._service_accepted = threading.Event()
         handlers: dict[int, Callable[[Message], None]] = cast(Any, self)._handler_table
         handlers[MSG_SERVICE_ACCEPT] = self._note_service
+        handlers[MSG_REQUEST_SUCCESS] = handlers[MSG_REQUEST_FAILURE] = self._note_answer
+        self._questions = itertools.count(1)
+        self._answers = 0
+        self._asking: dict[int, threading.Event] = {}
         self._connection = connection
         self._login: _Authentication | None = None
         self.farewell = ""
@@ -375,15 +386,39 @@ class Session(paramiko.Transport):
         """From now on the session is lost when the host gives no sign of life."""
         self.packets.ask = self._ask
 
+    def make_sure(self, deadline: Deadline) -> None:
+        """See that the host still knows the connection: what is sent to one that does not may be lost unseen.
+
+        One that has started anew says so only when it is sent something. Costs a round trip after ``FRESH``
+        seconds of silence, and nothing else.
+
+        Raises:
+            TimeUp: no answer within the deadline.
+            SessionLost, or what paramiko kept as the reason: the host does not, or gives no sign of life.
+        """
+        if time.monotonic() - self.packets.heard < FRESH:
+            return
+        answered = threading.Event()
+        number = next(self._questions)
+        self._asking[number] = answered
+        try:
+            cast(Any, self)._send_user_message(_question())
+            self.wait_for(answered, deadline)
+        finally:
+            self._asking.pop(number, None)
+
     def _ask(self) -> None:
-        """A request that every server answers, if only by refusing it (RFC 4254 section 4)."""
         if not cast(Any, self).clear_to_send.is_set():  # in a key exchange, whose next step is awaited anyway
             return
-        message = Message()
-        message.add_byte(cMSG_GLOBAL_REQUEST)
-        message.add_string("keepalive@openssh.com")
-        message.add_boolean(True)
-        self.send_now(message)
+        next(self._questions)
+        self.send_now(_question())
+
+    def _note_answer(self, _message: Message) -> None:
+        """Answers come in the order of the questions, and nothing else is asked (RFC 4254 section 4)."""
+        self._answers += 1
+        answered = self._asking.get(self._answers)
+        if answered is not None:
+            answered.set()
 
     def send_at_once(self, channel: paramiko.Channel, data: bytes) -> bool:
         """Send a few bytes of a channel's data; False when that might wait for the host, or it is gone.
@@ -423,50 +458,10 @@ class Session(paramiko.Transport):
         self._connection.close()
 
 
-FEW = 64
-"""Bytes that may wait on stderr without waking anybody who can wait for stdout; a command's last report."""
-
-
-class Wakeup:
-    """Wakes one waiting thread when either stream of a channel has data or ends.
-
-    The buffers clear an event when they run empty; with two buffers that would lose the other's news, so
-    ``clear`` does nothing and the waiting thread resets by itself.
-
-    Attributes:
-        patient: a few bytes on stderr may wait until something comes on stdout, or the channel ends, which
-            both streams tell.
-    """
-
-    def __init__(self, channel: paramiko.Channel) -> None:
-        self._event = threading.Event()
-        self._channel = channel
-        self.patient = False
-        channel.in_buffer.set_event(cast(threading.Event, self))
-        channel.in_stderr_buffer.set_event(cast(threading.Event, _Stderr(self)))
-
-    def set(self) -> None:
-        """Called by paramiko's thread."""
-        self._event.set()
-
-    def set_by_stderr(self) -> None:
-        """Called by paramiko's thread."""
-        if not self.patient or len(self._channel.in_stderr_buffer) > FEW:
-            self._event.set()
-
-    def clear(self) -> None:
-        """Called by paramiko's buffers; see above."""
-
-    def wait(self, seconds: float | None) -> bool:
-        """Wait for news, and take it; False when there was none."""
-        news = self._event.wait(seconds)
-        self._event.clear()
-        return news
-
-
-class _Stderr:
-    """What the buffer of stderr takes for its event."""
-
-    def __init__(self, wakeup: Wakeup) -> None:
-        self.set = wakeup.set_by_stderr
-        self.clear = wakeup.clear
+def _question() -> Message:
+    """A request that every server answers, if only by refusing it (RFC 4254 section 4)."""
+    message = Message()
+    message.add_byte(cMSG_GLOBAL_REQUEST)
+    message.add_string("keepalive@openssh.com")
+    message.add_boolean(True)
+    return message

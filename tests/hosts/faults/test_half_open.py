@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from dlpx_remote.transports.base import Deadlines, OutcomeUnknown, OutputLost, TransportError
-from dlpx_remote.transports.ssh import SshConnection, SshTarget, connect
+from dlpx_remote.transports.base import Deadlines, NotSent, OutcomeUnknown, OutputLost, TransportError
+from dlpx_remote.transports.ssh import SshConnection, SshTarget, connect, session
 from tests.hosts.faults.conftest import Reach, ServerFactory
 from tests.hosts.faults.leftovers import session_processes, wait_until_empty
-from tests.hosts.faults.proxy import Proxy
+from tests.hosts.faults.proxy import Fault, Proxy
 from tests.hosts.sshd import Sshd
 
 ALIVE = Deadlines(alive=1.5)
@@ -99,3 +100,57 @@ def test_a_writer_that_is_stuck_does_not_hide_the_silence(server: Sshd, reach: R
             connection.run("true", variables={f"V{number}": "x" * 100_000 for number in range(200)})
         assert not connection.is_open
     _come_by(server, reach)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda connection, there: connection.run(f"touch {there}"),
+        lambda connection, there: connection.put(Path(__file__), str(there)),
+        lambda connection, there: connection.get("/etc/passwd", there),
+    ],
+    ids=["run", "put", "get"],
+)
+def test_nothing_is_sent_to_a_host_that_has_forgotten_the_connection(
+    server: Sshd,
+    reach: Reach,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    use: Callable[[SshConnection, Path], object],
+) -> None:
+    """As one does that was reset and is up again: it says so when something comes."""
+    monkeypatch.setattr(session, "FRESH", 0.0)
+    there = tmp_path / "there"
+    with _through(server, reach(server), Deadlines(settle=0.0)) as (proxy, connection):
+        connection.run("true")
+        proxy.links[0].arm(Fault("reset", "up", 1))
+        with pytest.raises(NotSent, match="is closed or was lost"):
+            use(connection, there)
+        assert not connection.is_open
+    assert not there.exists()
+    _come_by(server, reach)
+
+
+def test_a_host_that_gives_no_sign_of_life_in_time_is_sent_nothing(
+    server: Sshd, reach: Reach, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "FRESH", 0.0)
+    with _through(server, reach(server), Deadlines(settle=0.0)) as (proxy, connection):
+        connection.run("true")
+        proxy.links[0].strike("stall")
+        with pytest.raises(NotSent, match="no sign of life in time"):
+            connection.run(f"touch {tmp_path}/there", timeout=0.5)
+    assert not (tmp_path / "there").exists()
+    _come_by(server, reach)
+
+
+def test_many_ask_at_once_and_each_gets_an_answer(
+    server: Sshd, reach: Reach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "FRESH", 0.0)
+    with (
+        connect(reach(server), deadlines=Deadlines(alive=0.3)) as connection,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        said = list(threads.map(lambda number: connection.run(f"sleep 0.2; echo {number}").stdout, range(40)))
+    assert said == [b"%d\n" % number for number in range(40)]

@@ -16,7 +16,8 @@ from paramiko.packet import Packetizer
 
 from dlpx_remote.transports.ssh.bulk import Pieces
 from dlpx_remote.transports.ssh.packets import quiet
-from dlpx_remote.transports.ssh.session import Session, Wakeup
+from dlpx_remote.transports.ssh.session import Session
+from dlpx_remote.transports.ssh.wakeup import Wakeup
 
 
 def test_an_idle_session_wakes_up_as_rarely_as_we_say() -> None:
