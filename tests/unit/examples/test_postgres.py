@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.unit.examples.modules import module
+from tests.unit.examples.modules import EXAMPLES, module
 
 
 @pytest.fixture
@@ -73,6 +75,7 @@ def test_clients_log_in_with_a_password_and_the_owner_without(configuration: Mod
         ("could not write file: No space left on device", "full", "Make room"),
         ("FATAL:  database locale is incompatible with operating system", "locale", "locales"),
         ("PostgreSQL cannot be run as root", "as root", "other than root"),
+        ("/x/postgres has not told its version within 60 s", "is not known", "discover again"),
         ("FATAL:  something new", "", "own words below"),
     ],
 )
@@ -108,3 +111,37 @@ Time of latest checkpoint:            Wed Nov 25 03:01:02 2026
         "system_identifier": "7576000000000000001",
         "version": "15.18",
     }
+
+
+@pytest.mark.parametrize(
+    ("program", "exit_code", "said"),
+    [
+        ("echo 'postgres (PostgreSQL) 17.1'", 0, ""),
+        ("exit 1", 0, "does not run here (exit code 1), and is left out"),
+        ("sleep 30", 1, "has not told its version within 0.5 s"),
+        ("kill -KILL $$", 1, "could not be asked for its version (exit code 137)"),
+    ],
+)
+def test_an_installation_that_could_not_be_asked_is_not_taken_for_none(
+    tmp_path: Path, program: str, exit_code: int, said: str
+) -> None:
+    postgres = tmp_path / "postgres"
+    postgres.write_text(f"#!/bin/sh\n{program}\n")
+    postgres.chmod(0o755)
+    script = (EXAMPLES / "postgres/src/postgres/scripts/installations.sh").read_text()
+    quick = script.replace("PATIENCE=60", "PATIENCE=0.5")
+    assert quick != script
+
+    ran = subprocess.run(
+        ["bash"],
+        input=quick,
+        env={"PATH": f"/usr/bin:/bin:{tmp_path}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == exit_code, ran.stderr
+    assert said in ran.stderr
+    found = f"{tmp_path}\0postgres (PostgreSQL) 17.1\0" in ran.stdout
+    assert found == program.startswith("echo")

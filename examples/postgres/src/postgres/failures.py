@@ -8,6 +8,11 @@ _SHOWN = 4000  # characters of the output's end
 
 _KNOWN = (
     (
+        r"has not told its version|could not be asked for its version",
+        "Whether there is any is not known.",
+        "See why the host is that busy, or what is wrong with the program; then discover again.",
+    ),
+    (
         r"No space left on device|could not extend file|Disk quota exceeded",
         "The file system is full.",
         "Make room for it: on the engine, where the data set lies, or on the host for /tmp and the home.",

@@ -11,7 +11,7 @@ from dlpx.virtualization import libs
 from dlpx.virtualization.platform import Mount, MountSpecification, Plugin, Status
 from generated.definitions import RepositoryDefinition, SnapshotDefinition, SourceConfigDefinition
 
-from postgres import discovery, staging, state, virtual
+from postgres import discovery, failures, staging, state, virtual
 
 plugin = Plugin()
 logger = logging.getLogger(__name__)
@@ -57,9 +57,15 @@ def find_clusters(source_connection, repository):
 
 
 def _look(connection, script):
-    """What a script of discovery prints; raises with its exit code and output when it fails."""
+    """What a script of discovery prints. What could not be found out is a failure, never nothing found."""
     text = pkgutil.get_data(__name__, f"scripts/{script}").decode()
-    return libs.run_bash(connection, text, check=True).stdout
+    result = libs.run_bash(connection, text)
+    if result.exit_code:
+        host = connection.environment.name
+        raise failures.explain(f"could not be looked for on {host}", result.stderr, connection.user.name)
+    for line in result.stderr.splitlines():
+        logger.warning("%s", line)
+    return result.stdout
 
 
 # The linked source
