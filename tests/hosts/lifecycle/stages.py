@@ -88,12 +88,15 @@ class Stage:
     ) -> Iterator[tuple[Outcome, Callable[[], str]]]:
         """Have an operation die at a point of a step, and the next process come.
 
-        Gives what that found, and what has it delete everything and says what stands against that.
+        Gives what that found, and what has it ask again for what did not succeed, delete everything, and say
+        what stands against that.
         """
         self.put(OPERATIONS[operation].before)
         self.process(victims.run_until_killed, operation, number, point, dies=True)
         ours, theirs = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=victims.come_next, args=(self.site.root, recovery, theirs))
+        process = _CONTEXT.Process(
+            target=victims.come_next, args=(self.site.root, operation, recovery, theirs)
+        )
         process.start()
         theirs.close()
         with ours:

@@ -86,8 +86,11 @@ def run_until_killed(root: Path, operation: str, number: int, point: str) -> Non
         engine.jobs.follow(_asked(engine, site, operation))
 
 
-def come_next(root: Path, seconds: float, told: Connection) -> None:
-    """Take over what a dead process has left, and say what is there then; when told to, delete everything."""
+def come_next(root: Path, operation: str, seconds: float, told: Connection) -> None:
+    """Take over what a dead process has left, and say what is there then.
+
+    When told to, ask again for what did not succeed, as its error says, and delete everything.
+    """
     site = Site(root)
     began = time.monotonic()
     with site.open() as engine:
@@ -109,7 +112,15 @@ def come_next(root: Path, seconds: float, told: Connection) -> None:
         )
     told.send(outcome)
     told.recv()
-    told.send(clear(site))
+    again = "" if ended.state == "succeeded" or OPERATIONS[operation].fails else _again(site, operation)
+    told.send(again or clear(site))
+
+
+def _again(site: Site, operation: str) -> str:
+    """Ask for an operation once more; what stands against that."""
+    with site.open() as engine:
+        job = engine.jobs.follow(_asked(engine, site, operation))
+        return "" if job.state == "succeeded" else f"asked for again it {job.state}: {job.failure}"
 
 
 def clear(site: Site) -> str:
