@@ -129,12 +129,13 @@ def test_an_installation_that_could_not_be_asked_is_not_taken_for_none(
     postgres.write_text(f"#!/bin/sh\n{program}\n")
     postgres.chmod(0o755)
     script = (EXAMPLES / "postgres/src/postgres/scripts/installations.sh").read_text()
-    quick = script.replace("PATIENCE=60", "PATIENCE=0.5")
-    assert quick != script
+    if program.startswith("sleep"):
+        assert "PATIENCE=60\n" in script
+        script = script.replace("PATIENCE=60\n", "PATIENCE=0.5\n")
 
     ran = subprocess.run(
         ["bash"],
-        input=quick,
+        input=script,
         env={"PATH": f"/usr/bin:/bin:{tmp_path}"},
         capture_output=True,
         text=True,
