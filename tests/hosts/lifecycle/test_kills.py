@@ -2,9 +2,9 @@
 middle of a plugin upgrade.
 
 The next process finishes or undoes the job within 30 seconds; then everything that is there is seen from
-outside, what was cut off can be asked for again, and in the end all is deleted without a rest. A seeded sample; all points with ``--all-faults``, which goes
-on where it was interrupted (``--fault-phase btrfs``: those of one pool), or one with
-``--fault-point "copy/vdb refresh/7/effect"``.
+outside, what was cut off can be asked for again, and in the end all is deleted without a rest. A seeded
+sample; all points with ``--all-faults``, which goes on where it was interrupted (``--fault-phase btrfs``: of
+one pool only), or one with ``--fault-point "copy/vdb refresh/7/effect"``.
 """
 
 from __future__ import annotations
