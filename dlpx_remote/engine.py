@@ -39,6 +39,7 @@ from dlpx_remote.errors import AlreadyExists, InvalidRequest, NotFound, RemoteEr
 from dlpx_remote.jobs.jobs import Jobs
 from dlpx_remote.jobs.model import ACTIVE, JobState, Workflow
 from dlpx_remote.logfile import EngineLog
+from dlpx_remote.mounts.mending import Mending
 from dlpx_remote.operations.dispatcher import Dispatcher
 from dlpx_remote.operations.library import LibraryCalls
 from dlpx_remote.plugins.plugin import load_plugin
@@ -193,6 +194,7 @@ class Engine:
             self._store,
             self._warn,
             lambda: mount_tables(self._registry.all(), self._connections.connection),
+            self._mending,
             lambda: [job.reference for job in self.jobs.all((JobState.QUEUED, *ACTIVE))],
         )
         self.jobs = Jobs(self._store, self._workflows, warn=self._warn)
@@ -447,6 +449,9 @@ class Engine:
         loaded = load_plugin(self._plugins.get_summary(plugin).directory)
         found = manual_source_config(loaded, parameters)
         return self._inventory.add_manual(known, loaded.config.id, repository, found)
+
+    def _mending(self) -> Mending:
+        return self._life.rooms.mending()
 
     def _new_connections(self) -> Connections:
         return Connections(

@@ -16,6 +16,7 @@ from dlpx_remote.errors import NotFound
 from dlpx_remote.jobs.jobs import Jobs
 from dlpx_remote.mounts.base import Reach
 from dlpx_remote.mounts.local import LocalExporter
+from dlpx_remote.mounts.mending import Mending
 from dlpx_remote.mounts.presentation import Presentations
 from dlpx_remote.mounts.service import Mounts
 from dlpx_remote.plugins.plugin import load_plugin
@@ -114,18 +115,25 @@ class OpenRooms:
         """The room of mounts, in which what a dead engine had begun is finished or undone."""
         with self._mounts_lock:
             if self._mounts is None:
-                state = self._store.directory
-                mounts = Mounts(
-                    Ledger(self._store),
-                    _Hosts(self._registry, self._connections, self.nfs),
-                    Presentations(state / "present"),
-                    LocalExporter(state / "exports"),
-                    self.nfs.exporter,
-                )
+                mounts = self._new_mounts()
                 for remark in mounts.recover(self._runs):
                     _LOG.warning("%s", remark)
                 self._mounts = mounts
             return self._mounts
+
+    def mending(self) -> Mending:
+        """What repairs mounts on hosts; nothing is put in order for it."""
+        return Mending(self._new_mounts(), self.nfs.choice().port)
+
+    def _new_mounts(self) -> Mounts:
+        state = self._store.directory
+        return Mounts(
+            Ledger(self._store),
+            _Hosts(self._registry, self._connections, self.nfs),
+            Presentations(state / "present"),
+            LocalExporter(state / "exports"),
+            self.nfs.exporter,
+        )
 
     def _runs(self, job: str) -> bool:
         """Whether a job is at work, here or elsewhere, or is to be taken over."""

@@ -12,15 +12,18 @@ from pathlib import Path
 from dlpx_remote.engine_mounts import Nfs
 from dlpx_remote.errors import InvalidRequest, RemoteError
 from dlpx_remote.mounts.base import Exporter
+from dlpx_remote.mounts.ganesha_server import GaneshaServer
+from dlpx_remote.mounts.leftovers import Leftover, leftovers
 from dlpx_remote.mounts.local import LocalExporter
+from dlpx_remote.mounts.mending import Mending
 from dlpx_remote.mounts.presentation import Presentations
 from dlpx_remote.storage.initialise import PoolChoice, configured, initialise, open_pool
 from dlpx_remote.storage.pool import Pool, Recovery, Volume, VolumeKind
 from dlpx_remote.storage.room import in_words
-from dlpx_remote.store import Ledger, Settings, State, StateError, Store
+from dlpx_remote.store import Kind, Ledger, Settings, State, StateError, Store
 from dlpx_remote.workflows.differences import Finding, HostTable
 from dlpx_remote.workflows.doctor import examine
-from dlpx_remote.workflows.repairing import Repair, carry_out, plan
+from dlpx_remote.workflows.repairing import ON_HOSTS, Repair, carry_out, plan, plan_hosts, plan_processes
 from dlpx_remote.workflows.source_records import SourceRecords
 
 __all__ = [
@@ -103,6 +106,7 @@ class Storage:
         store: the engine's state.
         warn: told what a person ought to know although nothing failed.
         host_tables: reads the mount tables of all hosts.
+        mending: opens what repairs mounts on hosts.
         busy: references of jobs that have not ended.
     """
 
@@ -111,12 +115,14 @@ class Storage:
         store: Store,
         warn: Callable[[str], None],
         host_tables: Callable[[], Sequence[HostTable]],
+        mending: Callable[[], Mending],
         busy: Callable[[], Sequence[str]] = lambda: (),
     ) -> None:
         self._busy = busy
         self._store = store
         self._warn = warn
         self._host_tables = host_tables
+        self._mending = mending
         self._lock = threading.Lock()
         self._pool: tuple[Pool, Recovery] | None = None
         self.presentations = Presentations(store.directory / "present")
@@ -204,23 +210,31 @@ class Storage:
                 presentations=self.presentations,
                 exporters=exporters,
                 hosts=self._host_tables() if hosts else (),
+                leftovers=self._leftovers(),
             )
 
-    def repairs(self) -> list[Repair]:
-        """What :meth:`repair` would do about differences on this machine; nothing is done.
+    def repairs(self, *, hosts: bool = False) -> list[Repair]:
+        """What :meth:`repair` would do about differences; nothing is done.
+
+        Args:
+            hosts: whether about mounts on Unix hosts too, which connects to them.
 
         Raises:
             BackendUnavailable: the pool is not there.
             StateError: the ledger is damaged.
         """
+        found = plan_processes(self._leftovers())
+        if hosts:
+            self.ledger.verify()
+            found += plan_hosts(self._host_tables(), self.ledger, self._mending())
         if configured(self.settings) is None:
-            return []
+            return found
         records = SourceRecords(self._store)
         used = {footing.volume for source in records.all() for footing in source.footings}
         used |= {snapshot.reference for snapshot in records.snapshots()}
         with self._exporters() as exporters:
             pool = open_pool(self.settings, self.ledger)
-            return plan(self.ledger, pool, self.presentations, exporters, used)
+            return [*found, *plan(self.ledger, pool, self.presentations, exporters, used)]
 
     def repair(self, repairs: Sequence[Repair], done: Callable[[Repair, str], None]) -> bool:
         """Do what a plan says, and nothing else; whether all of it could be done.
@@ -238,12 +252,18 @@ class Storage:
                 f"Nothing is repaired while jobs run or wait: {', '.join(busy)}.",
                 "Wait for their end, or cancel them; then look again.",
             )
-        still, all_done = self.repairs(), True
+        hosts = any(repair.way in ON_HOSTS for repair in repairs)
+        still, all_done = self.repairs(hosts=hosts), True
         with self._exporters() as exporters:
             for repair in repairs:
                 try:
                     changed = repair in still and carry_out(
-                        repair, self.ledger, self.pool(), self.presentations, exporters
+                        repair,
+                        self.ledger,
+                        self.pool,
+                        presentations=self.presentations,
+                        exporters=exporters,
+                        mending=self._mending,
                     )
                 except RemoteError as error:
                     done(repair, str(error))
@@ -251,6 +271,13 @@ class Storage:
                 else:
                     done(repair, "done" if changed else "left alone: it is not as it was")
         return all_done
+
+    def _leftovers(self) -> list[Leftover]:
+        try:
+            exported = bool(self.ledger.entries(kind=Kind.EXPORT))
+        except StateError:  # which is said elsewhere
+            exported = True
+        return leftovers(GaneshaServer(self._store.directory / "nfs"), exported=exported)
 
     @contextlib.contextmanager
     def _exporters(self) -> Iterator[dict[str, Exporter]]:

@@ -169,7 +169,7 @@ def usage(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
 def doctor(
     context: typer.Context,
     hosts: Annotated[
-        bool, typer.Option("--hosts", help="Look at the mounts of all Unix environments too.")
+        bool, typer.Option("--hosts", help="The mounts of all Unix environments too, which connects to them.")
     ] = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Put right what the plan names, after you have agreed to it.")
@@ -179,25 +179,26 @@ def doctor(
 ) -> None:
     """Say what this machine can do as an engine, what is missing, and what is wrong.
 
-    Looks only, and shows what --repair would do about volumes, mounts and exports on this machine that only
-    the ledger or only reality knows. What is missing is no failure; what is wrong ends with exit code 1.
+    Looks only, and shows what --repair would do about volumes, mounts, exports and processes that only the
+    ledger or only reality knows: on this machine, and with --hosts about mounts on hosts. What is missing is
+    no failure; what is wrong ends with exit code 1.
 
     \b
     Example:
       dlpx-remote doctor
       dlpx-remote doctor --hosts --output json
-      dlpx-remote doctor --repair
+      dlpx-remote doctor --repair --hosts
     """
     if yes and not repair:
         raise InvalidRequest("--yes agrees to a repair, and none was asked for.", "Add --repair.")
     if repair:
-        _repair(context, yes)
+        _repair(context, yes, hosts)
         return
     with open_engine(context) as engine:
         findings = engine.storage.doctor(hosts=hosts)
         plan = []
         with contextlib.suppress(RemoteError):  # which is among the findings
-            plan = engine.storage.repairs()
+            plan = engine.storage.repairs(hosts=hosts)
     if output is Output.JSON:
         as_json(findings)
     else:
@@ -211,10 +212,10 @@ def doctor(
         raise typer.Exit(Exit.PART_FAILED)
 
 
-def _repair(context: typer.Context, yes: bool) -> None:
+def _repair(context: typer.Context, yes: bool, hosts: bool) -> None:
     """Show the plan, have it agreed to, and carry it out."""
     with open_engine(context) as engine:
-        plan = engine.storage.repairs()
+        plan = engine.storage.repairs(hosts=hosts)
         if not plan:
             say("There is nothing that could be repaired here.")
             return

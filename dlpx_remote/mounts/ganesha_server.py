@@ -23,6 +23,10 @@ from dlpx_remote.mounts.base import ExportFailed
 from dlpx_remote.mounts.locks import exclusive, held
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 – hosts are to reach it; each export names who may
+RUNTIME = Path("/run/dlpx-remote")
+"""Where the sockets of message buses are, a directory for each server."""
+SUPERVISOR = "dlpx-remote-nfs"
+"""What a supervisor's command line has as its program's name."""
 _STARTING = 20.0
 _STOPPING = 15.0
 PACKAGES = "Install nfs-ganesha, nfs-ganesha-vfs and dbus (Debian's dbus-daemon) on the engine's machine."
@@ -125,7 +129,7 @@ class GaneshaServer:
         self._v3 = v3
         # A socket's path has at most 107 characters, which a state directory may exceed.
         digest = hashlib.sha256(os.fsencode(directory.absolute())).hexdigest()[:16]
-        self._runtime = Path("/run/dlpx-remote") / digest
+        self._runtime = RUNTIME / digest
         self._socket = self._runtime / "bus"
         self._lock = directory / "server.lock"
 
@@ -147,7 +151,7 @@ class GaneshaServer:
             ExportFailed: it does not start; says why. Nothing of it is left running.
         """
         with exclusive(self._lock):
-            if not self._supervised():
+            if not self.supervised():
                 self._start()
             until = time.monotonic() + _STARTING
             while not answers():
@@ -169,9 +173,9 @@ class GaneshaServer:
 
     def _end(self) -> None:
         until = time.monotonic() + _STOPPING
-        if self._supervised():
+        if self.supervised():
             (self.directory / "stop").touch()
-            while self._supervised() and time.monotonic() < until:
+            while self.supervised() and time.monotonic() < until:
                 time.sleep(0.05)
         for name in ("ganesha.nfsd", "dbus-daemon"):
             while (process := self.process(name)) is not None and time.monotonic() < until:
@@ -230,7 +234,7 @@ class GaneshaServer:
         (self.directory / "ganesha.conf").write_text(configuration, encoding="utf-8")
         environment = {"PATH": f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"}
         subprocess.Popen(
-            ["bash", "-c", _SUPERVISOR, "dlpx-remote-nfs", str(self.directory), str(self._socket)],
+            ["bash", "-c", _SUPERVISOR, SUPERVISOR, str(self.directory), str(self._socket)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -239,7 +243,8 @@ class GaneshaServer:
             cwd="/",
         )
 
-    def _supervised(self) -> bool:
+    def supervised(self) -> bool:
+        """Whether somebody looks after it."""
         return held(self.directory / "supervisor.lock")
 
     def _last_words(self) -> str:

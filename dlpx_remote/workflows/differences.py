@@ -58,12 +58,26 @@ class HostTable:
         name: of the environment.
         mounts: the table; empty where it could not be read.
         error: why it could not.
+        user: reference of the user that asked.
     """
 
     environment: str
     name: str
     mounts: Sequence[MountEntry] = ()
     error: RemoteError | None = None
+    user: str = ""
+
+    def strays(self, ledger: Ledger) -> list[MountEntry]:
+        """What is mounted from an export for this host, and is in no entry of the ledger."""
+        known = {record.path for _, record in mounts_of(ledger, self.environment)}
+        mark = f".{self.environment}"  # as an export is called: VOLUME.ENVIRONMENT, or with a part after it
+        return [
+            mount
+            for mount in self.mounts
+            if mount.file_system.startswith("nfs")
+            and f"{mount.source.rpartition('/')[2]}.".find(f"{mark}.") > 0
+            and mount.point not in known
+        ]
 
 
 def differences(
@@ -98,7 +112,10 @@ def differences(
         else:
             findings += _compared(Kind.EXPORT, entries, served, f"served by {kind}")
     if pool is not None:
-        findings += _mounted_here(ledger, pool, presentations)
+        findings += [
+            _unknown(f"mount of {volume}", f"at {point} on this machine")
+            for volume, point in mounts_here(ledger, pool, presentations)
+        ]
     for host in hosts:
         findings += _mounted_on(host, ledger)
     return findings
@@ -122,7 +139,8 @@ def mount_tables(
             )
         except RemoteError as error:
             return HostTable(environment.reference, environment.name, error=error)
-        return HostTable(environment.reference, environment.name, mountinfo.parse(result.stdout))
+        table = mountinfo.parse(result.stdout)
+        return HostTable(environment.reference, environment.name, table, user=user.reference)
 
     unix = [one for one in environments if one.host_type is HostType.UNIX]
     with ThreadPoolExecutor(_AT_ONCE) as threads:
@@ -141,16 +159,6 @@ def _compared(kind: Kind, entries: list[Entry], there: Iterable[str], where: str
         yield _unknown(f"{kind} {name}", where)
 
 
-def _mounted_here(ledger: Ledger, pool: Pool, presentations: Presentations) -> Iterator[Finding]:
-    """Mounts of volumes on this machine, whoever made them."""
-    expected = {str(record.path) for _, record in _mounts(ledger)}
-    for volume in pool.volumes():
-        own = str(presentations.path(volume.name).resolve())
-        for point in mounts_within(volume.path.resolve()) if volume.there else ():
-            if point != own and point not in expected:
-                yield _unknown(f"mount of {volume.name}", f"at {point} on this machine")
-
-
 def _mounted_on(host: HostTable, ledger: Ledger) -> Iterator[Finding]:
     if host.error is not None:
         yield Finding(
@@ -161,25 +169,29 @@ def _mounted_on(host: HostTable, ledger: Ledger) -> Iterator[Finding]:
             host.error.action or f"Find out more: dlpx-remote env test {host.name}",
         )
         return
-    mine = [
-        (entry, record)
-        for entry, record in _mounts(ledger)
-        if record.placement.environment == host.environment
-    ]
-    for entry, record in mine:
+    for entry, record in mounts_of(ledger, host.environment):
         if entry.state is not State.PRESENT:
             yield _unfinished(entry)
         elif not mountinfo.at(host.mounts, record.path):
             yield _gone(f"mount {record.path}", f"on {host.name}")
-    known = {record.path for _, record in mine}
-    for mount in host.mounts:
-        served = mount.file_system.startswith("nfs") and host.environment in mount.source
-        if served and mount.point not in known:
-            yield _unknown(f"mount {mount.point}", f"on {host.name}, from {mount.source}")
+    for mount in host.strays(ledger):
+        yield _unknown(f"mount {mount.point}", f"on {host.name}, from {mount.source}")
 
 
-def _mounts(ledger: Ledger) -> list[tuple[Entry, MountRecord]]:
-    return [(entry, MountRecord.of(entry.details)) for entry in ledger.entries(kind=Kind.MOUNT)]
+def mounts_of(ledger: Ledger, environment: str | None = None) -> list[tuple[Entry, MountRecord]]:
+    """The mounts that the ledger names: those on one environment by reference, or all."""
+    found = [(entry, MountRecord.of(entry.details)) for entry in ledger.entries(kind=Kind.MOUNT)]
+    return [each for each in found if environment in (None, each[1].placement.environment)]
+
+
+def mounts_here(ledger: Ledger, pool: Pool, presentations: Presentations) -> Iterator[tuple[str, str]]:
+    """Mounts of volumes on this machine that nobody should have made: volume, mount point."""
+    expected = {str(record.path) for _, record in mounts_of(ledger)}
+    for volume in pool.volumes():
+        own = str(presentations.path(volume.name).resolve())
+        for point in mounts_within(volume.path.resolve()) if volume.there else ():
+            if point != own and point not in expected:
+                yield volume.name, point
 
 
 def _unfinished(entry: Entry) -> Finding:
@@ -199,7 +211,8 @@ def _gone(what: str, where: str) -> Finding:
         what,
         "wrong",
         f"the ledger names it, but it is not {where}",
-        "Find out who took it away; disabling and enabling what it belongs to makes exports and mounts anew.",
+        "Find out who took it away. dlpx-remote doctor --repair --hosts shows what it would do about mounts "
+        "on hosts; disabling and enabling what it belongs to makes exports and mounts anew.",
     )
 
 
@@ -209,5 +222,5 @@ def _unknown(what: str, where: str) -> Finding:
         what,
         "wrong",
         f"it is {where}, but the ledger does not name it; the engine leaves it alone",
-        "See what it is, and take it away by hand.",
+        "See what it is, and what dlpx-remote doctor --repair would do, with --hosts for mounts on hosts.",
     )

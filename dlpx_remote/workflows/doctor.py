@@ -15,6 +15,7 @@ from pathlib import Path
 from dlpx_remote.errors import RemoteError
 from dlpx_remote.mounts import kernelmounts
 from dlpx_remote.mounts.base import Exporter
+from dlpx_remote.mounts.leftovers import Leftover
 from dlpx_remote.mounts.presentation import Presentations
 from dlpx_remote.storage.devices import program
 from dlpx_remote.storage.initialise import best_kind, configured, open_pool
@@ -36,6 +37,7 @@ def examine(
     presentations: Presentations,
     exporters: Mapping[str, Exporter],
     hosts: Iterable[HostTable] = (),
+    leftovers: Iterable[Leftover] = (),
 ) -> list[Finding]:
     """Look at everything.
 
@@ -46,8 +48,19 @@ def examine(
         presentations: of the engine.
         exporters: the servers that it uses, by kind.
         hosts: mount tables of hosts that are to be looked at.
+        leftovers: processes that nothing needs.
     """
     findings = [*_machine(state), *_storage(), *_nfs(exporters, _exports_of(ledger))]
+    findings += [
+        Finding(
+            "NFS",
+            f"process {one.process}",
+            "wrong",
+            f"{one.program}: {one.why}",
+            "End it: dlpx-remote doctor --repair",
+        )
+        for one in leftovers
+    ]
     pool: Pool | None = None
     try:
         if configured(settings) is None:

@@ -6,18 +6,35 @@ half meanwhile is left alone. What the ledger does not name is deleted only beca
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from dlpx_remote.errors import RemoteError
-from dlpx_remote.mounts.base import Exporter
+from dlpx_remote.mounts import kernelmounts, leftovers, mountinfo
+from dlpx_remote.mounts.base import Exporter, MountBusy
+from dlpx_remote.mounts.leftovers import Leftover
 from dlpx_remote.mounts.locks import exclusive
+from dlpx_remote.mounts.mending import Mending, StrayMount
 from dlpx_remote.mounts.presentation import Presentations
 from dlpx_remote.storage.pool import Pool
 from dlpx_remote.store import Kind, Ledger, State
+from dlpx_remote.workflows.differences import HostTable, mounts_here, mounts_of
 
-Way = Literal["delete stranger", "delete orphan", "forget", "unmount", "withdraw"]
+Way = Literal[
+    "delete stranger",
+    "delete orphan",
+    "forget",
+    "unmount",
+    "withdraw",
+    "end",
+    "unmount here",
+    "unmount on host",
+    "mount on host",
+]
+
+ON_HOSTS: tuple[Way, ...] = ("unmount on host", "mount on host")
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,8 @@ class Repair:
         words: what it does and why, for people.
         deletes: whether data is lost by it.
         server: of an export, the kind of server that serves it.
+        leftover: the process that is ended.
+        stray: what is unmounted on a host.
     """
 
     way: Way
@@ -37,6 +56,52 @@ class Repair:
     words: str
     deletes: bool = False
     server: str = ""
+    leftover: Leftover | None = None
+    stray: StrayMount | None = None
+
+
+def plan_processes(found: Iterable[Leftover]) -> list[Repair]:
+    """What would be done about processes that nothing needs."""
+    return [
+        Repair(
+            "end",
+            f"{one.program} {one.process}",
+            f"end the process {one.process} ({one.program}): {one.why}",
+            leftover=one,
+        )
+        for one in found
+    ]
+
+
+def plan_hosts(hosts: Iterable[HostTable], ledger: Ledger, mending: Mending) -> list[Repair]:
+    """What would be done about mounts on hosts; of hosts that do not answer nothing is planned.
+
+    Args:
+        hosts: their mount tables.
+        ledger: of the engine.
+        mending: what would do it.
+    """
+    found: list[Repair] = []
+    for host in hosts:
+        if host.error is not None:
+            continue  # the doctor says so
+        for entry, record in mounts_of(ledger, host.environment):
+            if entry.state is State.PRESENT and not mountinfo.at(host.mounts, record.path):
+                words = f"mount {entry.parent} again at {record.path} on {host.name}, as the ledger names it"
+                found.append(Repair("mount on host", entry.name, words))
+        for mount in host.strays(ledger):
+            stray = StrayMount(host.environment, host.user, mount.point, mount.source)
+            try:
+                ours = mending.is_ours(stray, mount.value("port"))
+            except RemoteError:
+                continue
+            if ours:
+                words = (
+                    f"unmount {mount.source} at {mount.point} on {host.name}, which the ledger does not name"
+                )
+                name = f"{host.name}:{mount.point}"
+                found.append(Repair("unmount on host", name, f"{words}; no data is lost", stray=stray))
+    return found
 
 
 def plan(
@@ -59,6 +124,7 @@ def plan(
     return [
         *_served(ledger, exporters),
         *_mounted(ledger, presentations),
+        *_mounted_elsewhere(ledger, pool, presentations),
         *_volumes(ledger, pool, used),
     ]
 
@@ -66,11 +132,18 @@ def plan(
 def carry_out(
     repair: Repair,
     ledger: Ledger,
-    pool: Pool,
+    pool: Callable[[], Pool],
+    *,
     presentations: Presentations,
     exporters: Mapping[str, Exporter],
+    mending: Callable[[], Mending],
 ) -> bool:
     """Do one repair of a plan; False where there is nothing left to repair.
+
+    Args:
+        repair: which.
+        ledger, pool, presentations, exporters: of the engine.
+        mending: opens what repairs mounts on hosts.
 
     Raises:
         VolumeInUse: something depends on the volume by now.
@@ -78,12 +151,12 @@ def carry_out(
     """
     match repair.way:
         case "delete stranger":
-            return pool.discard_stranger(repair.name)
+            return pool().discard_stranger(repair.name)
         case "delete orphan" | "forget":
             entry = ledger.get(Kind.VOLUME, repair.name)
             if entry is None:
                 return False
-            pool.delete(repair.name)
+            pool().delete(repair.name)
         case "unmount":
             with exclusive(presentations.path(f".{repair.name}.lock")):
                 if ledger.get(Kind.PRESENTATION, repair.name) is not None:
@@ -93,6 +166,14 @@ def carry_out(
             if ledger.get(Kind.EXPORT, repair.name) is not None:
                 return False
             exporters[repair.server].remove(repair.name)
+        case "end":
+            return repair.leftover is not None and leftovers.end(repair.leftover)
+        case "unmount here":
+            return _unmount_here(repair.name)
+        case "unmount on host":
+            return repair.stray is not None and mending().unmount(repair.stray)
+        case "mount on host":
+            return mending().mount_again(repair.name)
     return True
 
 
@@ -117,6 +198,27 @@ def _mounted(ledger: Ledger, presentations: Presentations) -> Iterator[Repair]:
     for name in sorted(presentations.names() - known):
         place = presentations.path(name)
         yield Repair("unmount", name, f"unmount {place}, which the ledger does not name; no data is lost")
+
+
+def _mounted_elsewhere(ledger: Ledger, pool: Pool, presentations: Presentations) -> Iterator[Repair]:
+    own = presentations.path("").resolve()
+    for volume, point in mounts_here(ledger, pool, presentations):
+        if Path(point).parent == own:
+            continue  # a presentation, of which more is known
+        words = f"unmount {point} (a mount of {volume}), which the ledger does not name; no data is lost"
+        yield Repair("unmount here", point, words)
+
+
+def _unmount_here(point: str) -> bool:
+    if not mountinfo.at(mountinfo.here(), point):
+        return False
+    try:
+        kernelmounts.unmount(Path(point))
+    except OSError as error:
+        raise MountBusy(
+            f"{point} cannot be unmounted: {error.strerror}.", f"See who uses it: fuser -vm {point}"
+        ) from error
+    return True
 
 
 def _volumes(ledger: Ledger, pool: Pool, used: Collection[str]) -> Iterator[Repair]:

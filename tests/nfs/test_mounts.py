@@ -11,7 +11,12 @@ from collections.abc import Iterator
 import pytest
 
 from dlpx_remote.mounts import host as host_module
+from dlpx_remote.mounts import mountinfo
 from dlpx_remote.mounts.base import MountBusy, Owner
+from dlpx_remote.mounts.mending import Mending
+from dlpx_remote.store import Kind
+from dlpx_remote.workflows.differences import HostTable
+from dlpx_remote.workflows.repairing import Repair, plan_hosts
 from tests.nfs.conftest import _Machines
 from tests.nfs.mounts_world import NfsWorld, nfs_world, on
 from tests.nfs.vm_host import VmHost
@@ -182,6 +187,40 @@ def test_what_was_left_on_a_host_that_did_not_answer_goes_when_the_place_is_used
     assert nfs_vm.root("cat /srv/at/x/file") == "w:"
     world.mounts.detach("w")
     assert nfs_vm.root("ls -A /srv/at; grep -c /srv/at /proc/mounts || true") == "0\n"
+    assert {entry.kind for entry in world.ledger.entries()} == {"volume"}
+
+
+def test_a_mount_that_only_the_host_or_only_the_ledger_knows_is_planned_and_put_right(
+    world: NfsWorld, nfs_vm: VmHost, engine_user: Owner
+) -> None:
+    def plan(port: int) -> list[Repair]:
+        table = mountinfo.parse(nfs_vm.root("cat /proc/self/mountinfo").encode())
+        hosts = [HostTable("one", "vm", table, user="engine")]
+        return plan_hosts(hosts, world.ledger, Mending(world.mounts, port))
+
+    port = world.server.port
+    mending = Mending(world.mounts, port)
+    world.mounts.attach("v", world.volume("v"), [on("one", "/srv/at/x")], owner=engine_user)
+    assert plan(port) == []
+    nfs_vm.root("umount /srv/at/x")
+    (again,) = plan(port)
+    assert again.words == "mount v again at /srv/at/x on vm, as the ledger names it"
+    assert mending.mount_again(again.name)
+    assert not mending.mount_again(again.name), "it is mounted"
+    assert nfs_vm.root("cat /srv/at/x/file") == "v:"
+
+    assert world.ledger.get(Kind.MOUNT, again.name) is not None
+    world.ledger.gone(Kind.MOUNT, again.name)
+    (stray,) = plan(port)
+    assert stray.words == (
+        "unmount 10.0.2.2:/dlpx/v.one at /srv/at/x on vm, which the ledger does not name; no data is lost"
+    )
+    assert plan(port + 1) == [], "another engine's server"
+    assert stray.stray is not None
+    assert mending.unmount(stray.stray)
+    assert not mending.unmount(stray.stray), "it is gone"
+    assert nfs_vm.root("grep -c /srv/at /proc/mounts || true; rmdir /srv/at/x") == "0\n"
+    world.mounts.detach("v")
     assert {entry.kind for entry in world.ledger.entries()} == {"volume"}
 
 
