@@ -79,8 +79,9 @@ class Store:
         self.directory = directory
         _prepare_directory(directory)
         self._place = _parse_url(url) if url else URL.create("sqlite", database=str(directory / DATABASE))
-        self._reader = _create_engine(self._place)
-        self._writer = self._reader.execution_options(writes=True)
+        engine = _create_engine(self._place)
+        self._reader = engine if self.is_file else engine.execution_options(isolation_level="REPEATABLE READ")
+        self._writer = engine.execution_options(writes=True)
         try:
             with _lock(directory / "open.lock"), self._errors("opened"):
                 self._open()

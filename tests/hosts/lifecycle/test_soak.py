@@ -31,7 +31,7 @@ from tests.hosts.sshd import Sshd
 from tests.storage.file_systems import MIB, in_memory, mounted
 
 _WORKERS = 3
-_SHORT = 8.0  # seconds
+_SHORT = 5.0  # seconds
 _ROUND = 240.0  # seconds between two looks from outside
 _PATIENCE = 180.0  # seconds for all that was asked for to end
 _TYPED = re.compile(

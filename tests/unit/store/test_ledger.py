@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from dlpx_remote.errors import AlreadyExists, InvalidRequest, NotFound
 from dlpx_remote.store import Kind, Ledger, Settings, State, StateError, StillNeeded, Store
+from dlpx_remote.store import ledger as ledger_module
 from dlpx_remote.store.ledger import MARK
 
 
@@ -34,6 +35,22 @@ def test_an_intent_is_committed_when_it_returns(store: Store, ledger: Ledger) ->
     assert (entry.state, entry.parent, entry.job) == (State.INTENDED, None, "JOB-1")
     assert entry.details == {"size": 7, "words": "Grüße \U0001f33f"}
     assert Ledger(store).get(Kind.VOLUME, "data") == entry
+
+
+def test_who_checks_all_of_it_sees_one_state_though_others_write_meanwhile(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others, reading = Ledger(store), Ledger(store)
+    others.intend(Kind.VOLUME, "data")
+    verify = ledger_module._Rows.verify
+
+    def verify_later(rows: ledger_module._Rows) -> None:
+        others.intend(Kind.VOLUME, "more")  # between the seal, which is read already, and the entries
+        verify(rows)
+
+    monkeypatch.setattr(ledger_module._Rows, "verify", verify_later)
+    reading.verify()
+    assert len(reading.entries()) == 2
 
 
 def test_an_entry_goes_from_intended_over_present_and_removing_to_gone(ledger: Ledger) -> None:
