@@ -313,6 +313,15 @@ def test_the_exit_code_of_status_tells_it(command: CommandLine, engine: Engine, 
     assert (done.code, json.loads(done.out)) == (1, {"name": "x", "status": "INACTIVE"})
 
 
+@pytest.mark.parametrize("what", ["dsource", "vdb"])
+def test_the_size_is_said_in_words_or_bytes(command: CommandLine, engine: Engine, what: str) -> None:
+    engine.answers["size"] = 5 << 30
+    assert command(what, "size", "x").out == "5.0 GiB\n"
+    assert json.loads(command(what, "size", "x", "--output", "json").out) == {"name": "x", "size": 5 << 30}
+    engine.answers["get"] = view()
+    assert "size:           5.0 GiB at 2026-03-01T12:00:00\n" in command(what, "show", "x").out
+
+
 def test_hooks_and_templates(command: CommandLine, engine: Engine, tmp_path: Path) -> None:
     script = tmp_path / "mask.sh"
     script.write_text("echo masked")
