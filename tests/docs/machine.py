@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,9 +30,10 @@ HOSTS = (
     "host.example.com gateway.example.com inner",
     "db.example.com",
     "win1.example.com win1",
+    "ops.example.com",
 )
 """Names in the pages; each is an address of this machine's own loopback, from 127.0.1.1 on."""
-ACCOUNTS = ("oracle", "me", "engine")
+ACCOUNTS = ("oracle", "me", "engine", "deploy")
 """Who may log in there besides root and postgres: all with the reader's key."""
 READER = "/root"
 """The home directory of who carries the pages out, who is root."""
@@ -50,9 +52,23 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work"
 root=$base/root
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
-mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+for name in null zero full random urandom tty console fuse kvm loop-control btrfs-control; do
+    if [ -e /dev/$name ]; then cp -a /dev/$name "$root/dev/"; fi
+done
+# Those that are made later would not be seen there.
+for number in $(seq 0 63); do mknod -m 660 "$root/dev/loop$number" b 7 "$number"; done
+mkdir -p "$root/dev/pts" "$root/dev/shm"
+mount --rbind /dev/pts "$root/dev/pts"
+mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+ln -s pts/ptmx "$root/dev/ptmx"
+ln -s /proc/self/fd "$root/dev/fd"
+for name in stdin:0 stdout:1 stderr:2; do ln -s "/proc/self/fd/${name#*:}" "$root/dev/${name%:*}"; done
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+# Images of pools lie in /var/lib. A mount of its own: an attached image keeps its mount, with all that is
+# mounted on it, from going with the machine, so nothing may be mounted on that one.
+mount --bind "$root/var/lib" "$root/var/lib"
 for place in /root /srv /mnt /var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "$root$place"; done
 chmod 700 "$root/root"
 for place in "$@"; do mkdir -p "$root$place"; mount --bind "$place" "$root$place"; done
@@ -84,6 +100,7 @@ for account in root postgres $ACCOUNTS; do
     mkdir -p "$home/.ssh"
     cat "$READER/.ssh/id_ed25519.pub" >>"$home/.ssh/authorized_keys"
     chown -R "$account" "$home/.ssh"
+    usermod --password '*' "$account"  # with none, sshd takes it for locked
 done
 cat >/etc/ssh/pages_config <<'END'
 Port 22
@@ -140,6 +157,7 @@ class Machine:
         )
         if started.code:
             raise MachineUnusable(f"The quick command does not start: {started.output}")
+        self.run("cd /proc && printf '%s\\n' [0-9]* >/run/baseline  # what a page finds running")
         self._path = f"{_QUICK}:{self._path}"
 
     def run(
@@ -147,7 +165,7 @@ class Machine:
         script: str,
         *,
         environment: Mapping[str, str] | None = None,
-        timeout: float = 120.0,
+        timeout: float = 300.0,
         program: Sequence[str] = ("/bin/bash",),
     ) -> Ended:
         """Run a script in it, as root.
@@ -160,25 +178,26 @@ class Machine:
         """
         command = ["nsenter", "--target", str(self._process), "--mount", "--net", "--uts", "--pid", "--ipc"]
         command += ["--root", "--wd", "timeout", "--kill-after=5", str(timeout), *program]
-        done = subprocess.run(
-            command,
-            input=script,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="backslashreplace",
-            env={
-                "PATH": self._path,
-                "HOME": READER,
-                "LANG": "C.UTF-8",
-                "COLUMNS": "120",
-                "TERM": "dumb",
-                **(environment or {}),
-            },
-            check=False,
-            timeout=timeout + 30,
-        )
-        return Ended(done.returncode, done.stdout)
+        # A file, for what goes on in the background would hold a pipe open.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                command,
+                input=script.encode(),
+                stdout=output,
+                stderr=output,
+                env={
+                    "PATH": self._path,
+                    "HOME": READER,
+                    "LANG": "C.UTF-8",
+                    "COLUMNS": "120",
+                    "TERM": "dumb",
+                    **(environment or {}),
+                },
+                check=False,
+                timeout=timeout + 30,
+            )
+            output.seek(0)
+            return Ended(done.returncode, output.read().decode("utf-8", "backslashreplace"))
 
 
 @contextmanager

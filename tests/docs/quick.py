@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -51,6 +52,23 @@ _WANTED = (
     "dbos",
     "sqlalchemy.dialects.sqlite",
     "alembic.command",
+    # What those import late, for commands that need it.
+    "dlpx_remote.engine_jobs",
+    "dlpx_remote.plugins.formats",
+    "dlpx_remote.transports.ssh",
+    "idna.core",
+    "invoke.program",
+    "jeepney.io.blocking",
+    "jsonschema.validators",
+    "nacl.signing",
+    "paramiko.client",
+    "pyflakes.checker",
+    "rich.progress",
+    "rich.table",
+    "rich.tree",
+    "typer._adapters",
+    "unicodedata",
+    "unittest.mock",
 )
 
 
@@ -58,6 +76,11 @@ def serve(place: str) -> NoReturn:
     """Answer clients until the process is ended."""
     for name in _WANTED:
         importlib.import_module(name)
+    from dlpx_remote.cli import application
+
+    application._parser(application.application)  # kept from then on
+    gc.collect()
+    gc.freeze()
     assert threading.active_count() == 1, "a process with threads is not forked"
     Path(place).unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -102,6 +125,8 @@ def _run(
 ) -> NoReturn:
     client.close()
     os.setsid()
+    # The server is in the background of its shell, which lets such processes ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.docs.given import scripts
+from tests.docs.given import needed, scripts
 from tests.docs.machine import Machine
 from tests.docs.markdown import ROOT, Block, blocks
 from tests.docs.plugin_blocks import fragment_problems, is_fragment
@@ -21,13 +21,37 @@ from tests.docs.rules import MASKS
 
 SHELL = frozenset({"", "sh", "console", "bash", "shell"})
 DATA = frozenset({"json", "yaml", "ini", "sudoers", "mermaid"})
+SQL = "sql"
 _MARKS = frozenset({"not run", "given", "first", "file", "anew"})
 _ENDS = re.compile(r"#.*\bends with (\d+)\s*$", re.MULTILINE)
 _FOREVER = re.compile(r"#.*\buntil Ctrl-C\s*$", re.MULTILINE)
 _HERE = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _SEPARATOR = "\x1e"
-_FOREVER_SECONDS = 4
+_FOREVER_SECONDS = 2
 _BESIDE = ("examples", "containers", "benchmarks", "docs", "tests", "dlpx_remote", "sdk")
+_STATE = "/root/state"
+_KEPT = "/var/cache/pages"
+_KEEP = ("orders", "found")
+"""What is given so often that it is kept, once made, and put back."""
+# Processes that this page started end, its mounts go, and the directories that it may have filled are empty.
+_CLEAN = f"""
+for process in /proc/[0-9]*; do
+    number=${{process#/proc/}}
+    grep -qx "$number" /run/baseline || [ "$number" = $$ ] || [ "$number" = $PPID ] || kill -KILL "$number"
+done 2>/dev/null
+awk '$5 ~ "^/(srv|mnt|root/state)/|^/xfs" {{print $5}}' /proc/self/mountinfo | tac | while read -r place; do
+    umount -l "$(printf %b "$place")"
+done
+# Detached by hand: the machine's end would leave them attached.
+for image in /var/lib/*.img; do
+    if [ -e "$image" ]; then
+        losetup --noheadings --output NAME --associated "$image" | xargs --no-run-if-empty losetup --detach
+    fi
+done
+find /srv /mnt -mindepth 1 -delete
+rm -rf {_STATE} /home/*/.dlpx-files.conf ~oracle/reports ~oracle/uploads ~oracle/books ~oracle/orders
+rm -rf /var/lib/*.img /xfs /exports /data /dev/sdb
+"""
 _MERMAID = re.compile(
     r"\s*(flowchart (LR|TD|TB)|stateDiagram-v2|direction \w+|%%.*|subgraph .*|end|classDef .*|class .*|"
     r"style .*|linkStyle .*|note .*|\[\*\] --> .*|"
@@ -63,16 +87,12 @@ class Session:
     Attributes:
         name: of the page, for directories in the machine.
         done: what is given already.
-        states: how many states it has left behind.
         came: what blocks with output would be with what came, by the lines of their fences.
-        walk: it is a walk: nothing of the machine's is used but what the page says.
     """
 
     machine: Machine
     name: str
-    walk: bool = False
     done: set[str] = field(default_factory=set)
-    states: int = 0
     came: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -80,20 +100,39 @@ class Session:
         return f"/root/pages/{self.name}"
 
     def start(self) -> None:
-        """Make the page's directory."""
+        """Make the page's directory, in a machine where no page has been."""
+        self.anew()
         links = "\n".join(f"ln -s {shlex.quote(str(ROOT / each))} ." for each in _BESIDE)
         self.machine.run(f"mkdir -p {self._directory}\ncd {self._directory}\n{links}")
 
     def anew(self) -> None:
-        """Go on with an empty state."""
-        self.states += 1
+        """Go on with an empty state, and without what runs, is mounted, or lies where data lie."""
+        cleaned = self.machine.run(_CLEAN)
+        if cleaned.code:
+            raise NotAsItStands(f"the machine cannot be made clean:\n{cleaned.output}")
         self.done.clear()
 
     def given(self, names: str) -> None:
         """Make what is taken for granted."""
         wanted = [name.strip() for name in names.split(",")]
-        for script in scripts(wanted, self.done):
+        if not self.done:
+            self._put_back(wanted)
+        for name, script in scripts(wanted, self.done):
             self._must(script, f"given: {names}")
+            if name in _KEEP and self.done <= needed(name):
+                self.machine.run(
+                    f"mkdir -p {_KEPT}/{name}/srv\ncp -a {_STATE} {_KEPT}/{name}/state\n"
+                    f"cp -a /srv/. {_KEPT}/{name}/srv"
+                )
+
+    def _put_back(self, wanted: list[str]) -> None:
+        for name in _KEEP:
+            if any(name in needed(one) for one in wanted):
+                kept = f"{_KEPT}/{name}"
+                put = f"cp -a {kept}/state {_STATE}; cp -a {kept}/srv/. /srv"
+                if self.machine.run(f"[ -e {kept} ] || exit 1\n{put}").code == 0:
+                    self.done |= needed(name)
+                    return
 
     def hidden(self, script: str) -> None:
         """Run what is not shown."""
@@ -138,7 +177,7 @@ class Session:
         return ended.code, ended.output
 
     def _environment(self) -> dict[str, str]:
-        return {} if self.walk else {"DLPX_REMOTE_STATE": f"{self._directory}/.state{self.states}"}
+        return {"DLPX_REMOTE_STATE": _STATE}
 
     def _head(self) -> str:
         place = f"{self._directory}/.session"
@@ -171,11 +210,14 @@ def carry_out(machine: Machine, page: Path, *, write: bool = False) -> list[str]
     session = Session(machine, str(page.relative_to(ROOT)).removesuffix(".md").replace("/", "-").lower())
     session.start()
     troubles = []
-    for block in blocks(page):
-        try:
-            _carry_out(session, block)
-        except NotAsItStands as trouble:
-            troubles.append(f"{block.place}: {trouble}")
+    try:
+        for block in blocks(page):
+            try:
+                _carry_out(session, block)
+            except NotAsItStands as trouble:
+                troubles.append(f"{block.place}: {trouble}")
+    finally:
+        session.anew()
     if write:
         _write(page, session.came)
     return troubles
@@ -208,6 +250,10 @@ def _carry_out(session: Session, block: Block) -> None:
     elif block.marked("not run") is None:
         if block.language in SHELL:
             _shell(session, block)
+        elif block.language == SQL:
+            session.hidden(
+                f"psql --host localhost --username postgres --set ON_ERROR_STOP=1 <<'END'\n{block.text}END"
+            )
         elif block.language == "python" and not is_fragment(block.text):
             code, output = session.python(block.text)
             if code:
@@ -304,6 +350,8 @@ def static_problem(block: Block) -> str:
         return checked.stderr
     if block.language == "python":
         return _python_problem(block)
+    if block.language == SQL:
+        return ""
     if block.language in DATA:
         return _data_problem(block.language, block.text)
     if block.marked("not run") is None and block.marked("file") is None:
