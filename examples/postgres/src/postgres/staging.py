@@ -40,8 +40,7 @@ def synchronize(staged_source, repository, source_config, snapshot_parameters):
     if not here.complete() or (snapshot_parameters and snapshot_parameters.resync):
         _base_backup(here, there, found, snapshot_parameters)
     start(staged_source, repository, source_config)
-    _require_same_cluster(here, found)
-    _catch_up(here, found["lsn"], staged_source.parameters.catch_up_seconds or CATCH_UP_SECONDS)
+    _catch_up(here, found, staged_source.parameters.catch_up_seconds or CATCH_UP_SECONDS)
     state.note(here)
     here.stop()
 
@@ -57,9 +56,6 @@ def resume(staged_source, repository, source_config):
 def start(staged_source, repository, source_config):
     """Starts the standby; before the first sync there is none, and nothing to do."""
     here, there = server(staged_source, repository, source_config), source(staged_source, source_config)
-    if not here.complete():
-        logger.info("there is no copy of the source yet: the first sync makes it")
-        return
     settings = {
         **(staged_source.parameters.settings or {}),
         "listen_addresses": "",
@@ -68,14 +64,16 @@ def start(staged_source, repository, source_config):
         "cluster_name": f"dlpx staging {staged_source.guid}",
         "dlpx.staging": True,  # discovery leaves it out
     }
-    here.run(
+    said = here.run(
         "be started",
-        *("password.sh", "configure.sh", "standby.sh", "start.sh"),
+        *("if_complete.sh", "password.sh", "configure.sh", "standby.sh", "start.sh"),
         secrets=there.secrets,
         SETTINGS=configuration.settings_file(settings),
         ACCESS=configuration.access_file(),
         PASSWORD_FILE=there.password_file,
     )
+    if said == "none\n":
+        logger.info("there is no copy of the source yet: the first sync makes it")
 
 
 def stop(staged_source, repository, source_config):
@@ -118,21 +116,13 @@ def _base_backup(here, there, found, snapshot_parameters):
     )
 
 
-def _require_same_cluster(here, found):
-    identifier = here.ask("be asked", "SELECT system_identifier FROM pg_control_system()")
-    if identifier != found["system_identifier"]:
-        raise UserError(
-            "The source is not the cluster that staging is a copy of: it was made anew, or the parameters "
-            "'sourceHost' and 'sourcePort' lead to another one.",
-            "Correct the parameters, or copy it from the start: sync with snapshot parameter resync=true.",
-            f"System identifier of the source {found['system_identifier']}, of staging {identifier}.",
-        )
-
-
-def _catch_up(here, lsn, seconds):
-    deadline = time.monotonic() + seconds
+def _catch_up(here, found, seconds):
+    deadline, lsn, cluster = time.monotonic() + seconds, found["lsn"], found["system_identifier"]
     while True:
-        enough, reached = here.run("catch up with the source", "catch_up.sh", LSN=lsn).split()
+        said = here.run("catch up with the source", "catch_up.sh", LSN=lsn, CLUSTER=cluster)
+        enough, reached, identifier = said.split()
+        if identifier != cluster:
+            raise _another_cluster(cluster, identifier)
         if enough == "t":
             logger.info("staging has replayed up to %s; the source was at %s", reached, lsn)
             return
@@ -145,3 +135,12 @@ def _catch_up(here, lsn, seconds):
                 here.run("be asked", "log.sh"),
             )
         logger.info("staging has replayed up to %s, and waits for %s", reached, lsn)
+
+
+def _another_cluster(at_source, in_staging):
+    return UserError(
+        "The source is not the cluster that staging is a copy of: it was made anew, or the parameters "
+        "'sourceHost' and 'sourcePort' lead to another one.",
+        "Correct the parameters, or copy it from the start: sync with snapshot parameter resync=true.",
+        f"System identifier of the source {at_source}, of staging {in_staging}.",
+    )

@@ -11,12 +11,9 @@ from datetime import UTC, datetime
 
 def note(server):
     """Write dirty pages to disk, so that a copy opens quickly, and note what the data hold by now."""
-    if server.running():
-        server.ask("be checkpointed", "CHECKPOINT")
-        noted = server.run("be asked", "state.sh").strip()
-    else:
+    if server.run("note its state", "state.sh", "note.sh") == "stopped\n":
         noted = json.dumps(stopped(server.run("be examined", "stopped_state.sh")))
-    server.run("note its state", "note.sh", STATE=noted)
+        server.run("note its state", "note.sh", STATE=noted)
 
 
 def read(server):

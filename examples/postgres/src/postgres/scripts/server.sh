@@ -24,9 +24,9 @@ fi
 # Prints the process of this server; fails when it does not run. A copy brings along the pid file of the server that
 # it was copied from, which may well be running on this host: what counts is the directory that the process works in.
 postmaster() {
-    local pid
-    pid=$(head -n 1 "$data/postmaster.pid" 2> /dev/null) || return
-    [ "$(readlink "/proc/$pid/cwd")" = "$(readlink -f "$data")" ] && echo "$pid"
+    local pid=
+    { read -r pid < "$data/postmaster.pid"; } 2> /dev/null
+    [ -n "$pid" ] && [ "/proc/$pid/cwd" -ef "$data" ] && echo "$pid"
 }
 
 ask() { # STATEMENT

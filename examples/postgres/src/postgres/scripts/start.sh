@@ -13,7 +13,7 @@ if ! postmaster > /dev/null; then
 fi
 # pg_ctl is content when recovery has begun, if nobody is let in before its end. The server notes its state itself:
 # to ask it again and again would fill its log.
-until [[ $(sed -n 8p "$data/postmaster.pid") =~ ^(ready|${LISTENS:-standby}) ]]; do
+until { mapfile -t notes < "$data/postmaster.pid"; } 2> /dev/null && [[ ${notes[7]-} =~ ^(ready|${LISTENS:-standby}) ]]; do
     postmaster > /dev/null && ((SECONDS < 1800)) || fail "$(tail -n 30 "$log")"
     sleep 0.05
 done
