@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -115,11 +116,15 @@ def _host(spec: EnvironmentSpec | None, plugin: Path) -> Iterator[EnvironmentSpe
 def _watched(once: Callable[[], bool], path: Path, arguments: Path | None) -> bool:
     """Run it after every change until interrupted; a fault of the author's is said, and it goes on."""
     while True:
+        before = _state(path, arguments)  # of what runs now: a change meanwhile is one, too
         try:
             once()
         except RemoteError as error:
             complain(str(error))
-        _wait_for_change(path, arguments)
+        say("Waiting for a change; Ctrl-C ends it.")
+        sys.stdout.flush()
+        while _state(path, arguments) == before:
+            time.sleep(_LOOK_AGAIN)
         say()
 
 
@@ -195,15 +200,8 @@ def _read_arguments(file: Path | None) -> Mapping[str, Any]:
     return found
 
 
-def _wait_for_change(path: Path, arguments: Path | None) -> None:
-    """Return when a file of the plugin, or the one with the arguments, is new, gone or different."""
-    before = _state(path, arguments)
-    say("Waiting for a change; Ctrl-C ends it.")
-    while _state(path, arguments) == before:
-        time.sleep(_LOOK_AGAIN)
-
-
 def _state(path: Path, arguments: Path | None) -> dict[Path, tuple[int, int]]:
+    """When each file of the plugin, and the one with the arguments, was changed, and how long it is."""
     files = [one for one in path.rglob("*") if "__pycache__" not in one.parts]
     state = {}
     for one in [*files, *([arguments] if arguments else [])]:

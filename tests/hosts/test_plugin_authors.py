@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -158,6 +160,72 @@ def test_a_file_with_arguments_that_is_no_good_is_refused(
 
     assert main(["plugin", "run", str(plugin), "discovery.repository", "--arguments", str(file)]) != 0
     assert expected in capsys.readouterr().err
+
+
+class Watching:
+    """``plugin run --watch`` as a process of its own, and what it writes."""
+
+    WAITS = "Waiting for a change; Ctrl-C ends it."
+
+    def __init__(self, *words: str) -> None:
+        program = "import sys; from dlpx_remote.cli import main; sys.exit(main(sys.argv[1:]))"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", program, "plugin", "run", *words, "--watch"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def said(self) -> str:
+        """What it wrote until it waits."""
+        assert self.process.stdout is not None
+        lines = []
+        for line in self.process.stdout:
+            if line.startswith(self.WAITS):
+                return "".join(lines)
+            lines.append(line)
+        pytest.fail(f"it has ended: {''.join(lines)}")
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C; the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.communicate(timeout=60)
+        return self.process.returncode
+
+
+@pytest.fixture
+def watching(plugin: Path, tmp_path: Path) -> Iterator[Watching]:
+    arguments = tmp_path / "arguments.yml"
+    arguments.write_text("repository: {name: Kettle}\n")
+    started = Watching(str(plugin), "discovery.source_config", "--arguments", str(arguments))
+    yield started
+    started.process.kill()
+    started.process.communicate()
+
+
+def test_watching_runs_it_again_whenever_a_file_changes_until_ctrl_c(
+    plugin: Path, tmp_path: Path, watching: Watching
+) -> None:
+    code, arguments = plugin / "src" / "kettle" / "plugin.py", tmp_path / "arguments.yml"
+    good = code.read_text()
+    assert "returned after" in watching.said()
+
+    code.write_text(good.replace("found.stdout.splitlines()", '["/srv/changed"]'))
+    assert '"path": "/srv/changed"' in watching.said()
+
+    code.write_text(good.replace("def find_directories", "def find directories"))
+    assert "plugin.py" in watching.said(), "a mistake is told, and it goes on"
+
+    code.write_text(good)
+    assert "returned after" in watching.said()
+
+    arguments.write_text("repository: {name: Pot}\n")
+    assert '"name": "Pot"' in watching.said()
+
+    (plugin / "src" / "kettle" / "more.py").write_text("MORE = 1\n")
+    assert "returned after" in watching.said(), "a new file is a change, too"
+
+    assert watching.interrupt() == 130
 
 
 def run_pytest(plugin: Path, *options: str) -> subprocess.CompletedProcess[str]:
