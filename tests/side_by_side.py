@@ -34,7 +34,7 @@ _TOGETHER = (
 )
 """Folders and modules whose tests share what is too expensive for every process, such as virtual machines:
 with ``--dist loadgroup``, one process runs all of such a place."""
-_CAMPAIGNS = (_TESTS / "nfs" / "test_three_hosts.py",)
+_CAMPAIGNS = (_TESTS / "nfs" / "test_three_hosts.py", _TESTS / "nfs" / "test_one_host.py")
 """Modules that take minutes: run by ``tox -e faults``, else only with ``--all-faults``, or when named."""
 _SAID = "said"
 

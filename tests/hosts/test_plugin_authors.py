@@ -179,7 +179,7 @@ class Watching:
     def said(self) -> str:
         """What it wrote until it waits."""
         assert self.process.stdout is not None
-        lines = []
+        lines: list[str] = []
         for line in self.process.stdout:
             if line.startswith(self.WAITS):
                 return "".join(lines)
