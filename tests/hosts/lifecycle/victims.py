@@ -89,7 +89,7 @@ def run_until_killed(root: Path, operation: str, number: int, point: str) -> Non
 def come_next(root: Path, operation: str, seconds: float, told: Connection) -> None:
     """Take over what a dead process has left, and say what is there then.
 
-    When told to, ask again for what did not succeed, as its error says, and delete everything.
+    When told to, ask again for what was not done, as its error says, and delete everything.
     """
     site = Site(root)
     began = time.monotonic()
@@ -98,6 +98,8 @@ def come_next(root: Path, operation: str, seconds: float, told: Connection) -> N
         engine.jobs.adopt(job.reference)
         ended = engine.jobs.follow(job.reference, timeout=seconds)
         took = time.monotonic() - began
+        said = [line.line for line in engine.jobs.lines(ended.reference)]
+        done = ended.state == "succeeded" or any("what was asked for was done" in line for line in said)
         sources = [*engine.dsources.all(), *engine.vdbs.all()]
         outcome = Outcome(
             state=ended.state,
@@ -112,7 +114,7 @@ def come_next(root: Path, operation: str, seconds: float, told: Connection) -> N
         )
     told.send(outcome)
     told.recv()
-    again = "" if ended.state == "succeeded" or OPERATIONS[operation].fails else _again(site, operation)
+    again = "" if done or OPERATIONS[operation].fails else _again(site, operation)
     told.send(again or clear(site))
 
 
