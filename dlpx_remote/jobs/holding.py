@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from dlpx_remote.jobs.model import ACTIVE, JobState
@@ -70,6 +70,26 @@ def lock(session: Session, job: int, names: Iterable[str]) -> None:
     rows = [{"name": name, "job_id": job} for name in dict.fromkeys(names)]
     if rows:
         session.execute(insert(JobLockRow), rows)
+
+
+def share(session: Session, job: int, names: Iterable[str]) -> None:
+    """A job shares these from now on, or is to share them once it begins."""
+    rows = [{"name": name, "job_id": job} for name in names]
+    if rows:
+        session.execute(insert(JobShareRow), rows)
+
+
+def release(session: Session, job: int) -> None:
+    """A job holds nothing any more, and is to share nothing."""
+    session.execute(delete(JobLockRow).where(JobLockRow.job_id == job))
+    session.execute(delete(JobShareRow).where(JobShareRow.job_id == job))
+
+
+def held_by(session: Session, job: int) -> tuple[list[str], list[str]]:
+    """What one job holds alone, and what it shares or is to share; by name."""
+    alone = select(JobLockRow.name).where(JobLockRow.job_id == job).order_by(JobLockRow.name)
+    common = select(JobShareRow.name).where(JobShareRow.job_id == job).order_by(JobShareRow.name)
+    return list(session.scalars(alone)), list(session.scalars(common))
 
 
 def holders(session: Session, locks: Collection[str], shares: Collection[str]) -> list[tuple[str, int]]:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
 from dlpx_remote.jobs import holding
@@ -23,7 +23,7 @@ from dlpx_remote.jobs.liveness import Identity, Watch
 from dlpx_remote.jobs.model import ACTIVE, JobState, Limits
 from dlpx_remote.redaction import redact
 from dlpx_remote.store import Store
-from dlpx_remote.store.job_models import ExecutorRow, JobRow, JobShareRow
+from dlpx_remote.store.job_models import ExecutorRow, JobRow
 from dlpx_remote.store.outbox import put
 
 _POSTGRESQL_LOCK = 0x646C7079  # any number that is ours: held while jobs are given out
@@ -100,10 +100,7 @@ class Queue:
             )
             session.add(row)
             session.flush()
-            if order.shares:
-                session.execute(
-                    insert(JobShareRow), [{"job_id": row.id, "name": name} for name in order.shares]
-                )
+            holding.share(session, row.id, order.shares)
             return ticket
 
     def take(self, executor: str, also_any: int) -> list[Ticket]:
@@ -165,7 +162,7 @@ class Queue:
             if state is JobState.QUEUED:
                 row.state, row.finished = JobState.CANCELLED, _now()
                 row.error_message = f"{reference} was cancelled before it began."
-                session.execute(delete(JobShareRow).where(JobShareRow.job_id == row.id))
+                holding.release(session, row.id)
                 put(session, "job.ended", told(row))
             return JobState(row.state)
 

@@ -21,14 +21,7 @@ from dlpx_remote.jobs.model import (
     StepState,
 )
 from dlpx_remote.store import Store
-from dlpx_remote.store.job_models import (
-    ExecutorRow,
-    JobEventRow,
-    JobLockRow,
-    JobRow,
-    JobShareRow,
-    JobStepRow,
-)
+from dlpx_remote.store.job_models import ExecutorRow, JobEventRow, JobRow, JobStepRow
 
 
 def find(session: Session, reference: str) -> JobRow:
@@ -175,7 +168,7 @@ def _steps_done(session: Session, jobs: list[int]) -> dict[int, int]:
 def _waits_for(session: Session, row: JobRow) -> tuple[tuple[str, str], ...]:
     if row.state != JobState.QUEUED:
         return ()
-    wanted = session.scalars(select(JobShareRow.name).where(JobShareRow.job_id == row.id)).all()
+    _, wanted = holding.held_by(session, row.id)
     found = holding.holders(session, row.locks, wanted)
     return tuple((name, session.get_one(JobRow, job).reference) for name, job in found)
 
@@ -183,6 +176,5 @@ def _waits_for(session: Session, row: JobRow) -> tuple[tuple[str, str], ...]:
 def _holds(session: Session, row: JobRow) -> tuple[str, ...]:
     if row.state not in ACTIVE:
         return ()
-    alone = select(JobLockRow.name).where(JobLockRow.job_id == row.id).order_by(JobLockRow.name)
-    common = select(JobShareRow.name).where(JobShareRow.job_id == row.id).order_by(JobShareRow.name)
-    return (*session.scalars(alone), *(f"{name} (shared)" for name in session.scalars(common)))
+    alone, common = holding.held_by(session, row.id)
+    return (*alone, *(f"{name} (shared)" for name in common))

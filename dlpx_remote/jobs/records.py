@@ -23,14 +23,7 @@ from dlpx_remote.jobs.outcomes import Outcome, same_title
 from dlpx_remote.jobs.queue import alone, told
 from dlpx_remote.redaction import redact
 from dlpx_remote.store import Store
-from dlpx_remote.store.job_models import (
-    ExecutorRow,
-    JobEventRow,
-    JobLockRow,
-    JobRow,
-    JobShareRow,
-    JobStepRow,
-)
+from dlpx_remote.store.job_models import ExecutorRow, JobEventRow, JobRow, JobStepRow
 from dlpx_remote.store.outbox import put
 
 OUTPUT_LIMIT = 1 << 20
@@ -270,7 +263,7 @@ class Records:
                         f"{other.reference} ({other.title}) holds {name}, which {job.reference} needs.",
                         f"Wait for its end (dlpx-remote job follow {other.reference}), and ask again.",
                     )
-            own = set(session.scalars(select(JobLockRow.name).where(JobLockRow.job_id == job.id)))
+            own, _ = holding.held_by(session, job.id)
             holding.lock(session, job.id, (name for name in locks if name not in own))
 
     def compensating(self, job: Begun, meanwhile: Meanwhile) -> None:
@@ -313,8 +306,7 @@ class Records:
                     error_output=None if error is None else redact(error.output)[-OUTPUT_LIMIT:],
                 )
             )
-            session.execute(delete(JobLockRow).where(JobLockRow.job_id == job.id))
-            session.execute(delete(JobShareRow).where(JobShareRow.job_id == job.id))
+            holding.release(session, job.id)
             put(session, "job.ended", told(session.get_one(JobRow, job.id, populate_existing=True)))
 
     def cancel_requested(self, job: Begun) -> datetime | None:
