@@ -146,3 +146,21 @@ def test_an_installation_that_could_not_be_asked_is_not_taken_for_none(
     assert said in ran.stderr
     found = f"{tmp_path}\0postgres (PostgreSQL) 17.1\0" in ran.stdout
     assert found == program.startswith("echo")
+
+
+@pytest.mark.parametrize("is_cluster", [True, False])
+def test_what_goes_by_a_servers_name_is_one_only_where_it_works_in_a_cluster(
+    tmp_path: Path, is_cluster: bool
+) -> None:
+    """Such as a ``postgres --version`` of somebody else, who may well be at home."""
+    if is_cluster:
+        (tmp_path / "PG_VERSION").write_text("15\n")
+    script = (EXAMPLES / "postgres/src/postgres/scripts/clusters.sh").read_text()
+    with subprocess.Popen(["postgres", "60"], executable="/bin/sleep", cwd=tmp_path) as process:
+        try:
+            ran = subprocess.run(["bash"], input=script, capture_output=True, text=True, check=False)
+        finally:
+            process.kill()
+
+    assert ran.returncode == 0, ran.stderr
+    assert (f"data={tmp_path.resolve()}\0" in ran.stdout) == is_cluster

@@ -44,7 +44,9 @@ for process in /proc/[0-9]*; do
             *data_directory=*) directory=${option#*=} ;;
         esac
     done
-    [[ $directory == /* ]] || directory=$(readlink "$process/cwd") || continue
+    if [[ $directory != /* ]]; then # a server, unlike one that only tells its version, works in a cluster
+        directory=$(readlink "$process/cwd") && [ -e "$directory/PG_VERSION" ] || continue
+    fi
     missing "$directory" && continue # it belongs to a container with files of its own
     cluster "$directory"
     program[$data]=$(readlink -f -- "${arguments[0]}")
