@@ -46,6 +46,7 @@ _RUNNING_ONLY = (
     "tests/unit/benchmarks",
     "tests/unit/containers",
     "tests/unit/secret_scan",
+    "tests/unit/test_side_by_side.py",
     "tests/unit/jobs/test_kills.py",
     "tests/unit/life/test_bad_results.py",
 )
