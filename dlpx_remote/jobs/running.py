@@ -106,11 +106,7 @@ class RunningJob:
         if self._undoing or self._done is not None:
             return
         self._done = what
-        try:
-            self._asked_last = self._records.cancel_requested(self._begun)  # what comes later ends what runs
-        except StateError as error:
-            _LOG.warning("%s: whether it is to end cannot be read now: %s", self.reference, error)
-        self._asked_to_end = self._asked_to_end or self._asked_last is not None
+        self._learn()  # what comes later ends what runs
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -182,6 +178,7 @@ class RunningJob:
 
     def end(self, result: Any, error: RemoteError | None) -> None:
         """Write down how the job ended."""
+        self._learn()
         if self._done is not None and error is not None:
             self.log(f"What failed came after what was asked for was done: {self._done}.")
         elif error is None and self._asked_to_end:
@@ -193,6 +190,14 @@ class RunningJob:
         self._persist(
             lambda meanwhile: self._records.finish(self._begun, state, result, error, meanwhile=meanwhile)
         )
+
+    def _learn(self) -> None:
+        """Learn whether the job is to end, without ending what runs."""
+        try:
+            self._asked_last = self._records.cancel_requested(self._begun)
+        except StateError as error:
+            _LOG.warning("%s: whether it is to end cannot be read now: %s", self.reference, error)
+        self._asked_to_end = self._asked_to_end or self._asked_last is not None
 
     def _final_state(self, error: RemoteError | None, asked_to_end: bool) -> JobState:
         if error is None:

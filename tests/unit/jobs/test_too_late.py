@@ -9,6 +9,7 @@ import pytest
 
 from dlpx_remote.jobs.base import Job, Request
 from dlpx_remote.jobs.model import JobDetails, JobState, StepState
+from dlpx_remote.jobs.running import RunningJob
 from dlpx_remote.store import Store
 from dlpx_remote.transports.base import OutcomeUnknown
 from tests.unit.jobs.conftest import jobs_on
@@ -77,6 +78,22 @@ def test_a_job_that_has_done_what_it_was_asked_for_succeeds_and_says_that_it_was
     job, said = cancelled(store, switching(waiting), waiting, {})
     assert (job.state, job.result) == (JobState.SUCCEEDED, "done")
     assert [step.state for step in job.steps] == [StepState.DONE] * 3
+    assert said == ["It was too late to cancel JOB-1: one stands on SNAPSHOT-1."]
+
+
+def test_it_says_so_too_where_nobody_has_looked_since(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked now and then whether a job is to end; this one ends before the next time."""
+    monkeypatch.setattr(RunningJob, "look", lambda job: None)
+
+    def workflow(job: Job, request: Request) -> str:
+        job.committed("one stands on SNAPSHOT-1")
+        job.step("clear up", lambda: jobs.cancel(job.reference) and None)
+        return "done"
+
+    with jobs_on(store, work=workflow) as jobs:
+        job = jobs.follow(jobs.submit("work", {}, "work"), timeout=_LONG)
+        said = [line.line for line in jobs.lines(job.reference)]
+    assert job.state is JobState.SUCCEEDED
     assert said == ["It was too late to cancel JOB-1: one stands on SNAPSHOT-1."]
 
 
