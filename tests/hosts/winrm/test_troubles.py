@@ -256,15 +256,27 @@ def test_a_shell_that_the_host_lost_is_replaced(every_windows: Windows) -> None:
 
 def test_a_shell_that_is_lost_under_a_script_leaves_its_outcome_unknown(host: Windows) -> None:
     host.script("hang", Reply(stdout="so far", hangs=True))
+    # Between two questions for output: one that waits is answered otherwise, as aborted.
+    forget = host.host.forget_shells
+
+    with host.connect() as connection:
+        with pytest.raises(OutcomeUnknown, match="the host does not know the command any more"):
+            connection.run("hang", interpreter="powershell", timeout=60, on_output=lambda *_: forget())
+        still_works(host, connection)
+
+
+def test_a_shell_that_is_lost_while_output_is_waited_for_leaves_its_outcome_unknown(host: Windows) -> None:
+    host.script("hang", Reply(stdout="so far", hangs=True))
     heard = threading.Event()
 
     def lose() -> None:
         assert heard.wait(20)
+        time.sleep(0.3)  # by then it most likely waits; if not, it is answered as above
         host.host.forget_shells()
 
     with host.connect() as connection, ThreadPoolExecutor(1) as pool:
         losing = pool.submit(lose)
-        with pytest.raises(OutcomeUnknown, match="the host does not know the command any more"):
+        with pytest.raises(OutcomeUnknown, match=r"has been aborted|does not know the command any more"):
             connection.run("hang", interpreter="powershell", timeout=60, on_output=lambda *_: heard.set())
         losing.result()
         still_works(host, connection)
