@@ -40,8 +40,9 @@ _IN_WHEEL = (
     "dlpx_remote/_share/containers/nfs-vm/files/start",
     "dlpx_remote/_share/containers/winrm/responder/host.py",
 )
-_OPTIONS = ("-q", "-p", "no:cacheprovider", "-n", "3", "--dist", "loadgroup")
-"""Of each pytest: much of the unit tests is waiting for processes, so that each Python takes three."""
+_OPTIONS = ("-q", "-p", "no:cacheprovider", "-n", "3", "--dist", "loadgroup", "--assert", "plain")
+"""Of each pytest: much of the unit tests is waiting for processes, so that each Python takes three. That
+each of these rewrites every assertion, to tell more of one that fails, is left to the running Python's."""
 _RUNNING_ONLY = (
     "tests/unit/benchmarks",
     "tests/unit/containers",

@@ -73,7 +73,8 @@ def play(choices: Choices, run: Run, say: Say) -> int:
     """
     if choices.full and choices.keep:
         raise DemoUnavailable("--full removes what it made.", "Leave out --keep.")
-    with _ends_in_order() as stack:
+    with _ends_in_order() as (stack, asked):
+        run = _unless_asked(asked, run)
         directory = Path(tempfile.mkdtemp(prefix="dlpx-remote-demo-"))
         # Whoever owns the database must get through to its directory; names below are not listed to others.
         directory.chmod(0o711)
@@ -168,22 +169,46 @@ def _environment_variable(name: str, value: str) -> Iterator[None]:
 
 
 @contextmanager
-def _ends_in_order() -> Iterator[ExitStack]:
-    """A stack of what must be undone, unwound on TERM and HUP too, and not cut short by a second Ctrl-C."""
+def _ends_in_order() -> Iterator[tuple[ExitStack, list[int]]]:
+    """A stack of what must be undone, unwound on TERM and HUP too, and not cut short by a second Ctrl-C.
+
+    And the signals by which the process was asked to end: what a handler raises is lost where Python cannot
+    pass it on, as in a finalizer.
+    """
+    asked: list[int] = []
 
     def end(number: int, _frame: FrameType | None) -> None:
-        raise Terminated(number)
+        asked.append(number)
+        raise _ending(number)
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = [signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        numbers.append(signal.SIGINT)
     before = {number: signal.signal(number, end) for number in numbers}
-    before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+    before.setdefault(signal.SIGINT, signal.getsignal(signal.SIGINT))
     try:
         with ExitStack() as stack:
             try:
-                yield stack
+                yield stack, asked
             finally:
                 for number in before:
                     signal.signal(number, signal.SIG_IGN)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ending(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
+
+
+def _unless_asked(asked: list[int], run: Run) -> Run:
+    """The same command lines, as long as nobody has asked the process to end."""
+
+    def unless_asked(line: Sequence[str]) -> int:
+        code = 0 if asked else run(line)
+        if asked:
+            raise _ending(asked[0])
+        return code
+
+    return unless_asked
