@@ -34,9 +34,22 @@ for name in WIN1_PASSWORD VAULT_TOKEN; do printf 'export %s=%s\\n' $name {WORD} 
 echo 'export VAULT_ADDR=http://127.0.0.1:8200' >>"$session"
 """
 
+# The first one is kept; others are copies of it.
 _CLUSTER = """\
-pg_createcluster --port {port} 15 {name} -- --no-sync --wal-segsize=1 >/dev/null
-echo 'fsync = off' >>/etc/postgresql/15/{name}/postgresql.conf
+kept=/var/cache/pages/cluster
+if [ ! -e $kept ]; then
+    pg_createcluster --port 5432 15 main -- --no-sync --wal-segsize=1 >/dev/null
+    echo 'fsync = off' >>/etc/postgresql/15/main/postgresql.conf
+    mkdir -p $kept.new
+    mv /etc/postgresql/15/main $kept.new/settings
+    mv /var/lib/postgresql/15/main $kept.new/data
+    mv $kept.new $kept
+fi
+mkdir -p /etc/postgresql/15 /var/lib/postgresql/15
+cp -a $kept/settings /etc/postgresql/15/{name}
+cp -a $kept/data /var/lib/postgresql/15/{name}
+sed -i 's#15\\([-/]\\)main#15\\1{name}#; s/^port = .*/port = {port}/' \\
+    /etc/postgresql/15/{name}/postgresql.conf
 """
 # As containers/ssh has them; where this machine has clusters, they are none of the pages'.
 _DEMO = f"""\
@@ -69,7 +82,8 @@ _DATABASE = f"""\
 rm -rf /etc/postgresql/15 /var/lib/postgresql/15
 {_CLUSTER.format(port=5432, name="main")}
 echo "listen_addresses = 'localhost, db.example.com'" >>/etc/postgresql/15/main/postgresql.conf
-echo 'host all all 127.0.0.0/8 trust' >/etc/postgresql/15/main/pg_hba.conf
+# The first line is for what starts it, which else waits for seconds.
+printf '%s\\n' 'local all all peer' 'host all all 127.0.0.0/8 trust' >/etc/postgresql/15/main/pg_hba.conf
 pg_ctlcluster 15 main start
 createuser --host localhost --username postgres dlpx
 createdb --host localhost --username postgres --owner dlpx dlpx

@@ -84,6 +84,9 @@ with socket.socket() as any_socket:  # SIOCSIFFLAGS, IFF_UP | IFF_RUNNING: net-t
     fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh", b"lo", 0x41))
 END
 hostname engine
+# Without a network apt installs nothing, and says of what is there that it is, sooner without its lists.
+rm -rf /var/lib/apt/lists
+mkdir -p /var/lib/apt/lists/partial
 mkdir -p /run/sshd /run/lock /run/secrets
 for account in $ACCOUNTS; do
     useradd --create-home --shell /bin/bash --password '*' "$account"

@@ -8,12 +8,12 @@ environment, directory and streams of the one that was typed.
 
 from __future__ import annotations
 
-import array
 import atexit
+import contextlib
 import gc
 import importlib
-import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -25,22 +25,20 @@ from typing import NoReturn
 SOCKET = "/run/dlpx-remote-quick"
 CLIENT = f"""\
 #!{sys.executable} -IS
-import array, json, os, signal, socket, sys
-server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+import _signal, _socket, posix, sys
+asked = [word.encode("utf-8", "surrogateescape") for word in (posix.getcwd(), *sys.argv[1:])]
+asked = b"\\0".join([b"%d" % len(asked), *asked, *(b"%b=%b" % one for one in posix.environ.items())])
+server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
 server.connect({SOCKET!r})
-asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-streams = array.array("i", [0, 1, 2]).tobytes()
-server.sendmsg([len(asked).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
+server.sendmsg([len(asked).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
 server.sendall(asked)
-answers = server.makefile("r")
-worker = int(answers.readline())
-for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda number, _: os.kill(worker, number))
-for code in answers:
-    sys.exit(int(code))
-sys.exit(70)
+worker = int(server.recv(16))
+for number in (_signal.SIGINT, _signal.SIGTERM):
+    _signal.signal(number, lambda number, _: posix.kill(worker, number))
+sys.exit(int(server.recv(16) or 70))
 """
-"""What takes the command's place; a Python that imports next to nothing."""
+"""What takes the command's place; a Python that imports nothing that is not built in."""
 
 _WANTED = (
     "dlpx_remote.cli.application",
@@ -76,8 +74,11 @@ def serve(place: str) -> NoReturn:
     """Answer clients until the process is ended."""
     for name in _WANTED:
         importlib.import_module(name)
+    from sqlalchemy.orm import configure_mappers
+
     from dlpx_remote.cli import application
 
+    configure_mappers()  # else every process does so for itself
     application._parser(application.application)  # kept from then on
     gc.collect()
     gc.freeze()
@@ -86,56 +87,61 @@ def serve(place: str) -> NoReturn:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listening.bind(place)
     listening.listen(64)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     print("ready", flush=True)
+    waiting: dict[int, tuple[int, socket.socket]] = {}
+    events = select.epoll()
+    events.register(listening, select.EPOLLIN)
     while True:
-        client, _ = listening.accept()
-        if os.fork() == 0:
-            listening.close()
-            _supervise(client)
-        client.close()
+        for number, _ in events.poll():
+            if number in waiting:
+                events.unregister(number)
+                _tell(number, *waiting.pop(number))
+            else:
+                client, _ = listening.accept()
+                worker = _start(client)
+                client.sendall(b"%d" % worker)
+                ends = os.pidfd_open(worker)
+                waiting[ends] = worker, client
+                events.register(ends, select.EPOLLIN)
 
 
-def _supervise(client: socket.socket) -> NoReturn:
-    """Fork the command, and tell the client how it ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    size = array.array("i")
-    head, extra, _, _ = client.recvmsg(4, socket.CMSG_LEN(3 * size.itemsize))
-    size.frombytes(extra[0][2])
+def _start(client: socket.socket) -> int:
+    """Fork the command that a client asks for; its process."""
+    head, streams, _, _ = socket.recv_fds(client, 4, 3)
     length, asked = int.from_bytes(head, "big"), b""
     while len(asked) < length:
         asked += client.recv(length - len(asked))
     worker = os.fork()
     if worker == 0:
-        _run(client, list(size), *json.loads(asked))
-    for each in size:
+        _run(streams, [os.fsdecode(word) for word in asked.split(b"\0")])
+    for each in streams:
         os.close(each)
-    client.sendall(f"{worker}\n".encode())
+    return worker
+
+
+def _tell(ends: int, worker: int, client: socket.socket) -> None:
+    """Tell the client how its command has ended."""
+    os.close(ends)
     _, status = os.waitpid(worker, 0)
-    client.sendall(f"{os.waitstatus_to_exitcode(status) % 256}\n".encode())
-    os._exit(0)
+    with client, contextlib.suppress(BrokenPipeError):  # who asked may have been killed meanwhile
+        client.sendall(b"%d" % (os.waitstatus_to_exitcode(status) % 256))
 
 
-def _run(
-    client: socket.socket,
-    streams: list[int],
-    arguments: list[str],
-    directory: str,
-    environment: dict[str, str],
-) -> NoReturn:
-    client.close()
+def _run(streams: list[int], asked: list[str]) -> NoReturn:
+    count = int(asked[0])
+    directory, *arguments = asked[1 : count + 1]
     os.setsid()
     # The server is in the background of its shell, which lets such processes ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
-        os.close(stream)
+    os.closerange(3, 1024)  # also what other commands of the server have open
     # Those of the server were made for files.
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False, buffering=1)
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update({name: text for name, _, text in (word.partition("=") for word in asked[count + 1 :])})
     os.chdir(directory)
     sys.argv = ["dlpx-remote", *arguments]
     from dlpx_remote.cli import main

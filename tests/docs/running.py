@@ -31,6 +31,8 @@ _FOREVER_SECONDS = 2
 _BESIDE = ("examples", "containers", "benchmarks", "docs", "tests", "dlpx_remote", "sdk")
 _STATE = "/root/state"
 _KEPT = "/var/cache/pages"
+_PYTEST = "'-p no:hypothesispytest -p no:typeguard -p no:xdist -p no:timeout'"
+"""Who has only what a page says to install has none of these, of which one takes a second."""
 _KEEP = ("orders", "found")
 """What is given so often that it is kept, once made, and put back."""
 # Processes that this page started end, its mounts go, and the directories that it may have filled are empty.
@@ -177,7 +179,7 @@ class Session:
         return ended.code, ended.output
 
     def _environment(self) -> dict[str, str]:
-        return {"DLPX_REMOTE_STATE": _STATE}
+        return {"DLPX_REMOTE_STATE": _STATE, "PYTEST_ADDOPTS": _PYTEST, "MYPY_CACHE_DIR": f"{_KEPT}/mypy"}
 
     def _head(self) -> str:
         place = f"{self._directory}/.session"
@@ -213,7 +215,7 @@ def carry_out(machine: Machine, page: Path, *, write: bool = False) -> list[str]
     try:
         for block in blocks(page):
             try:
-                _carry_out(session, block)
+                carry_out_block(session, block)
             except NotAsItStands as trouble:
                 troubles.append(f"{block.place}: {trouble}")
     finally:
@@ -232,7 +234,17 @@ def _write(page: Path, came: dict[int, str]) -> None:
     page.write_text("".join(lines), "utf-8")
 
 
-def _carry_out(session: Session, block: Block) -> None:
+def carry_out_block(session: Session, block: Block, *, fetching: bool = False) -> None:
+    """Carry out one block.
+
+    Args:
+        session: of its page.
+        block: with its marks.
+        fetching: do so even if it is marked as not run.
+
+    Raises:
+        NotAsItStands: says what is different.
+    """
     for mark in block.marks:
         if mark.name == "anew":
             session.anew()
@@ -247,7 +259,7 @@ def _carry_out(session: Session, block: Block) -> None:
     if file is not None:
         path, _, more = file.partition(",")
         session.write(path.strip(), block.text, bool(more.strip()))
-    elif block.marked("not run") is None:
+    elif block.marked("not run") is None or fetching:
         if block.language in SHELL:
             _shell(session, block)
         elif block.language == SQL:
