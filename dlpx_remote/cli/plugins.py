@@ -169,8 +169,9 @@ def stubs(context: typer.Context, path: PluginDirectory, output: OutputOption = 
     if output is Output.JSON:
         as_json({"files": written})
     else:
+        here = Path.cwd()
         for one in written:
-            say(f"Wrote {one}")
+            say(f"Wrote {one.relative_to(here) if one.is_relative_to(here) else one}")
 
 
 @commands.command("list")

@@ -108,6 +108,8 @@ def _files(new: NewPlugin) -> dict[str, str]:
     templates = {
         ".gitignore": "common/gitignore.txt",
         "README.md": "common/README.md.txt",
+        "ci.sh": "common/ci.sh.txt",
+        "mypy.ini": "common/mypy.ini.txt",
         "plugin_config.yml": "common/plugin_config.yml.txt",
         "pytest.ini": "common/pytest.ini.txt",
         "schema.json": f"{kind}/schema.json.txt",

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import re
 
-NOT_RUN = 8
+NOT_RUN = 10
 """How many blocks there are that are not run, each with its reason."""
 
 MASKS: tuple[tuple[re.Pattern[str], str], ...] = tuple(

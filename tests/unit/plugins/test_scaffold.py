@@ -40,6 +40,8 @@ def test_it_says_what_it_wrote_and_leaves_nothing_else(tmp_path: Path) -> None:
     assert [path.relative_to(tmp_path / "kettle").as_posix() for path in written] == [
         ".gitignore",
         "README.md",
+        "ci.sh",
+        "mypy.ini",
         "plugin_config.yml",
         "pytest.ini",
         "schema.json",
@@ -49,6 +51,13 @@ def test_it_says_what_it_wrote_and_leaves_nothing_else(tmp_path: Path) -> None:
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["kettle"]
     assert not any("{{" in path.read_text() for path in written)
+
+
+def test_the_page_on_plugins_shows_the_script_for_a_ci(tmp_path: Path) -> None:
+    write_new_plugin(NewPlugin("Kettle"), tmp_path / "kettle")
+
+    page = Path(__file__).resolve().parents[3] / "docs" / "writing-a-plugin.md"
+    assert (tmp_path / "kettle" / "ci.sh").read_text() in page.read_text("utf-8")
 
 
 def test_two_plugins_have_ids_of_their_own(tmp_path: Path) -> None:
