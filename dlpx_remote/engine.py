@@ -12,6 +12,7 @@ from typing import Any, Self
 import platformdirs
 
 from dlpx_remote.engine_credentials import NamedCredentials
+from dlpx_remote.engine_discovery import Discoveries, Site
 from dlpx_remote.engine_events import Events
 from dlpx_remote.engine_schedules import Schedules
 from dlpx_remote.engine_sources import LifeCycle
@@ -40,8 +41,6 @@ from dlpx_remote.jobs.jobs import Jobs
 from dlpx_remote.jobs.model import ACTIVE, JobState, Workflow
 from dlpx_remote.logfile import EngineLog
 from dlpx_remote.mounts.mending import Mending
-from dlpx_remote.operations.dispatcher import Dispatcher
-from dlpx_remote.operations.library import LibraryCalls
 from dlpx_remote.plugins.plugin import load_plugin
 from dlpx_remote.plugins.problems import PluginInvalid, Problem
 from dlpx_remote.plugins.worker import Workers
@@ -59,10 +58,9 @@ from dlpx_remote.transports.base import (
 from dlpx_remote.transports.ssh.figures import Figures, HostFigures, StageFigures
 from dlpx_remote.transports.ssh.pool import IDLE
 from dlpx_remote.transports.ssh.trace import Trace, TraceEvent
-from dlpx_remote.workflows.bookkeeping import Kept, forget_on_host
+from dlpx_remote.workflows.bookkeeping import forget_on_host
 from dlpx_remote.workflows.catalogue import OperationState, PluginCheck, PluginDetails, PluginSummary
 from dlpx_remote.workflows.differences import mount_tables
-from dlpx_remote.workflows.discovery import Candidate, Discovery, OnEvent
 from dlpx_remote.workflows.inventory import Inventory
 from dlpx_remote.workflows.manual import manual_source_config
 from dlpx_remote.workflows.once import look_once
@@ -210,7 +208,12 @@ class Engine:
             pool=self.storage.pool,
             kind_of=self.credentials.kind_of,
         )
-        self._workflows.update(self._life.workflows)
+        self._discoveries = Discoveries(
+            self.jobs,
+            Site(self._registry, self._plugins, self._inventory, self._workers, self._new_connections),
+            self._connections,
+        )
+        self._workflows.update({**self._life.workflows, **self._discoveries.workflows})
         self.dsources, self.vdbs = self._life.dsources, self._life.vdbs
         self.snapshots, self.hooks = self._life.snapshots, self._life.hooks
         self.mounts = self._life.mounts
@@ -324,13 +327,8 @@ class Engine:
         self, name: str, *, on_event: Callable[[DiscoveryEvent], None] | None = None
     ) -> tuple[Environment, DiscoveryReport]:
         """Collect the facts again and discover with every plugin added."""
-        environment = self._registry.get(name)
-        candidates = self._plugins.candidates(()) if self._plugins.all() else []
-        with self._new_connections() as connections:
-            discovery = self._discovery(connections, on_event=on_event)
-            discovery.prepare(environment)
-            report = self._interruptible(connections, discovery, [environment], candidates)
-        return self._registry.get(environment.reference), report
+        report = self._discoveries.refresh(name, on_event)
+        return self._registry.get(name), report
 
     def run(
         self,
@@ -400,23 +398,21 @@ class Engine:
     ) -> DiscoveryReport:
         """Discover on the environments named (all when none) with the plugins named (all when none).
 
-        ``on_event`` is called from one thread at a time. A host that fails is a ``failure`` in the report,
-        not an exception.
+        It is a job, which runs in the calling thread. ``on_event`` is called from one thread at a time. A
+        host that fails is a ``failure`` in the report, not an exception.
 
         Raises:
+            JobCancelled: somebody has cancelled the job.
             InvalidRequest: there is no environment or no plugin to discover with.
             NotFound: a name is not known.
         """
-        chosen = [self._registry.get(name) for name in environments] or self._registry.all()
-        if not chosen:
-            raise InvalidRequest(
-                "No environment has been added yet.",
-                "Add one first: dlpx-remote env add NAME --host ….",
-            )
-        environments_once = list({environment.reference: environment for environment in chosen}.values())
-        candidates = self._plugins.candidates(plugins)
-        discovery = self._discovery(self._connections, parallel, on_event)
-        return self._interruptible(self._connections, discovery, environments_once, candidates)
+        return self._discoveries.discover(environments, plugins, parallel, on_event)
+
+    def leave_discovery(
+        self, environments: Sequence[str] = (), plugins: Sequence[str] = (), *, parallel: int = 32
+    ) -> str:
+        """Leave a discovery to a worker; its job. Arguments and errors as :meth:`discover`."""
+        return self._discoveries.ask(environments, plugins, parallel)
 
     def discovered(self, environment: str, plugin: str | None = None) -> list[PluginDiscovery]:
         """What is known from earlier discoveries, without asking the host: one entry a plugin.
@@ -462,32 +458,6 @@ class Engine:
             trace=self._trace,
             idle=self._idle,
         )
-
-    def _discovery(
-        self, connections: Connections, parallel: int = 32, on_event: OnEvent | None = None
-    ) -> Discovery:
-        return Discovery(
-            connections,
-            lambda plugin, job: Dispatcher(self._workers, plugin, LibraryCalls(connections), job=job),
-            Kept(self._registry, self._inventory),
-            parallel=parallel,
-            on_event=on_event,
-        )
-
-    def _interruptible(
-        self,
-        connections: Connections,
-        discovery: Discovery,
-        environments: Sequence[Environment],
-        candidates: Sequence[Candidate],
-    ) -> DiscoveryReport:
-        """Run it; after an interrupt, threads that wait for a host or a plugin give up at once."""
-        try:
-            return discovery.run(environments, candidates)
-        except BaseException:
-            connections.close()
-            self._workers.close()
-            raise
 
 
 def check_plugin(path: Path) -> PluginCheck:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dlpx_remote.cli.asking import DetachOption
 from dlpx_remote.cli.bundles import unfolded
 from dlpx_remote.cli.exits import Exit, said
+from dlpx_remote.cli.following import run_job
 from dlpx_remote.cli.logins import HostLogin
 from dlpx_remote.cli.options import DirectoryOption, OutputOption
 from dlpx_remote.cli.output import Output, as_json, complain, count, say, table, to_plain, warn
@@ -54,12 +56,13 @@ def discover(
     ] = None,
     login: HostLogin,
     directory: DirectoryOption = None,
+    detach: DetachOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Find what is installed on environments. Exit code 1 when a part of it failed.
 
-    With --host, plugins are given as directories and nothing is stored; the options on how to log in
-    belong to this form.
+    It is a job: job list has it, and job cancel ends it. With --host, plugins are given as directories and
+    nothing is stored, no job either; the options on how to log in belong to this form.
 
     \b
     Example:
@@ -67,6 +70,17 @@ def discover(
       dlpx-remote discover --plugin PostgreSQL db1 db2
       dlpx-remote discover --plugin ./my-plugin --host oracle@db1:2222 --host-key accept-new
     """
+    if detach:
+        if host:
+            raise InvalidRequest("--host keeps nothing that a worker could be left.", "Leave out --detach.")
+        _refuse_login_options([*login.given(), *(["--directory"] if directory else [])])
+        run_job(
+            context,
+            lambda engine: engine.leave_discovery(environments or (), plugin or (), parallel=parallel),
+            detach=True,
+            output=output,
+        )
+        return
     if host:
         _refuse_environments(environments)
         specs = [login.specification(None, address, directory=directory) for address in host]
@@ -88,6 +102,7 @@ def discover(
         _refuse_login_options([*login.given(), *(["--directory"] if directory else [])])
         with open_engine(context) as engine, DiscoveryProgress() as progress:
             report = engine.discover(environments or (), plugin or (), parallel=parallel, on_event=progress)
+            engine.jobs.finish()  # what it may have taken over while it waited
     if output is Output.JSON:
         as_json(as_document(report))
     else:

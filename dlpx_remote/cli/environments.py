@@ -172,6 +172,7 @@ def refresh(context: typer.Context, name: EnvironmentArgument, output: OutputOpt
     """
     with open_engine(context) as engine, DiscoveryProgress() as progress:
         environment, report = engine.refresh_environment(name, on_event=progress)
+        engine.jobs.finish()  # what it may have taken over while it waited
     if output is Output.JSON:
         as_json({"environment": environment, "discovery": discovery.as_document(report)})
     else:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from dlpx_remote.jobs import pruning, reading
 from dlpx_remote.jobs.base import JobError, JobFailed, Request
+from dlpx_remote.jobs.here import Here
 from dlpx_remote.jobs.liveness import Watch
 from dlpx_remote.jobs.model import JobDetails, JobLine, JobState, JobSummary, Limits, Workflow
 from dlpx_remote.jobs.outcomes import check_value
@@ -53,6 +54,7 @@ class Jobs:
         self._warn = warn or _LOG.warning
         self._version = _own_version()
         self._queue = Queue(store, limits or Limits(), self._version)
+        self._here = Here(store, self._queue, self._version, take_over=self.open_for_work, warn=self._warn)
         self._lock = threading.Lock()
         self._runner: Runner | None = None
 
@@ -113,6 +115,28 @@ class Jobs:
         ticket = self._queue.add(order, runner.identity.id, wait)
         runner.wake()
         return ticket.reference
+
+    def run_here(
+        self, operation: str, request: Request, title: str, workflow: Workflow, *, object: str = ""
+    ) -> Any:
+        """Run a job in the calling thread, to its end; its result.
+
+        For operations all of whose steps may be run again: see :mod:`dlpx_remote.jobs.here`.
+
+        Args:
+            operation: which workflow whoever takes the job over runs.
+            request: its request: plain JSON without secrets.
+            title: what it does, for people.
+            workflow: what runs here.
+            object: the name of what it works on.
+
+        Raises:
+            JobCancelled: somebody asked for its end.
+            JobError: it was taken over by another process.
+            Whatever the workflow raises, of the engine's tree.
+        """
+        plain = check_value(f"request of {operation}", request)
+        return self._here.run(Order(operation, plain, title, object, (), ()), workflow)
 
     def follow(
         self, reference: str, on_change: OnChange | None = None, *, timeout: float | None = None
@@ -321,6 +345,7 @@ class Jobs:
 
     def stop(self) -> None:
         """Begin to :meth:`close`: no step begins any more, those that run are told to end."""
+        self._here.stop()
         if self._runner is not None:
             self._runner.stop()
 

@@ -143,6 +143,11 @@ class Queue:
                 taken.append(Ticket(row.reference, row.workflow_id))
             return taken
 
+    def state(self, reference: str) -> JobState:
+        """Of a job that is known to be there."""
+        with self._store.read() as session:
+            return JobState(session.scalars(select(JobRow.state).where(JobRow.reference == reference)).one())
+
     def cancel(self, reference: str) -> JobState:
         """Ask for a job's end; one that has not begun ends at once.
 

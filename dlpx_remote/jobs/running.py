@@ -282,8 +282,7 @@ class RunningJob:
             self.abandon(f"its journal cannot be written: {redact(str(error))}")
             raise Abandoned(self._abandoned) from error
         if not performed and self._number in self._begun.unended:
-            with self._lock:  # the process died between the journal's record and ours
-                self._ends.append(Ended(self._number, outcome, datetime.now(UTC)))
+            self._note_end(self._number, outcome)  # the process died between the journal's record and ours
         return outcome
 
     def _perform(self, title: str, action: Callable[[], Any], once: bool) -> Outcome:
@@ -309,11 +308,17 @@ class RunningJob:
             except Exception as error:
                 self._refuse_abandoned()  # it failed because it was told to end, which is not its outcome
                 outcome = Outcome(title, error=as_remote_error(title, error))
-            with self._lock:
-                self._ends.append(Ended(number, outcome, datetime.now(UTC)))
+            except KeyboardInterrupt:  # only in the thread of a person's command: the step ends, the job too
+                self._note_end(number, Outcome(title, error=JobCancelled("It was interrupted.")))
+                raise
+            self._note_end(number, outcome)
         finally:
             self._running = None
         return outcome
+
+    def _note_end(self, number: int, outcome: Outcome) -> None:
+        with self._lock:
+            self._ends.append(Ended(number, outcome, datetime.now(UTC)))
 
     def _skip_foreign_steps(self, title: str) -> Outcome:
         """Pass by the recorded steps of a workflow that is no longer ours, up to where that was noticed."""

@@ -91,6 +91,7 @@ class Discovery:
         parallel: how many environments and plugins are worked on at once; ``REACHING`` times as many hosts
             may be in the state of being connected to.
         on_event: told of progress, from one thread at a time.
+        job: identifies this run in logs and records; None makes a name.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Discovery:
         *,
         parallel: int = 32,
         on_event: OnEvent | None = None,
+        job: str | None = None,
     ) -> None:
         self._connections = connections
         self._open_session = open_session
@@ -109,7 +111,7 @@ class Discovery:
         self._on_event = on_event
         self._event_lock = threading.Lock()
         self._stopped = threading.Event()
-        self.job = new_job("discover")
+        self.job = job or new_job("discover")
 
     def run(self, environments: Sequence[Environment], plugins: Sequence[Candidate]) -> DiscoveryReport:
         """Discover everywhere; the report is in the order given.
@@ -146,6 +148,10 @@ class Discovery:
         report = DiscoveryReport(self.job, tuple(results), time.monotonic() - began)
         _LOG.info("job %s: ended, %s", self.job, "with failures" if report.failed else "all well")
         return report
+
+    def stop(self) -> None:
+        """Begin nothing new: what has not begun fails, and :meth:`run` ends with what runs."""
+        self._stopped.set()
 
     def prepare(self, environment: Environment) -> HostDirectories:
         """Connect, collect the facts of the host, prepare the engine's directories there."""

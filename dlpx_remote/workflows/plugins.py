@@ -149,13 +149,17 @@ class Plugins:
             NotFound: one is not known.
             InvalidRequest: there is none at all.
         """
+        return [_candidate(summary) for summary in self.chosen(names)]
+
+    def chosen(self, names: Iterable[str]) -> list[PluginSummary]:
+        """Those named, or all when none is, without loading them; errors as :meth:`candidates`."""
         names = list(dict.fromkeys(names))
         summaries = [self.get_summary(name) for name in names] if names else self.all()
         if not summaries:
             raise InvalidRequest(
                 "No plugin has been added yet.", "Add one first: dlpx-remote plugin add DIRECTORY."
             )
-        return [_candidate(summary) for summary in dict.fromkeys(summaries)]
+        return list(dict.fromkeys(summaries))
 
     def get_summary(self, name: str) -> PluginSummary:
         """By name or identifier; NotFound with the nearest known name."""

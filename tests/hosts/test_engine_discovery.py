@@ -26,6 +26,7 @@ from dlpx_remote.engine import (
     SecretReference,
     discover_once,
 )
+from dlpx_remote.engine_jobs import JobState
 from tests.hosts.engine_plugin import CODE, write_plugin
 from tests.hosts.sshd import Sshd
 
@@ -391,7 +392,10 @@ def test_an_interrupt_ends_plugins_and_connections(spec: EnvironmentSpec, data: 
         assert line, process.communicate()
         if "discovering" in line:
             seen.add(line.split()[0])
-    threading.Event().wait(1.0)  # let both come to the place where they hang
+    until = time.monotonic() + 60
+    while not _running(b"86413") and time.monotonic() < until:
+        time.sleep(0.05)
+    threading.Event().wait(0.3)  # let the other come to the place where it hangs
     process.send_signal(2)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
@@ -401,6 +405,10 @@ def test_an_interrupt_ends_plugins_and_connections(spec: EnvironmentSpec, data: 
     while _running(b"86413") and time.monotonic() < until:
         time.sleep(0.05)
     assert not _running(b"86413")  # nothing is left on the host
+    with Engine(tmp_path / "state") as engine:
+        job = engine.jobs.get("JOB-1")
+        assert job.state is JobState.CANCELLED
+        assert [step.error for step in job.steps] == ["It was interrupted."]
 
 
 def _running(argument: bytes) -> list[bytes]:

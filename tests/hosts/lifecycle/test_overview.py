@@ -34,7 +34,7 @@ def test_everything_is_seen_at_a_glance(site: Site, capsys: pytest.CaptureFixtur
 
     table = shown("status")
     assert re.search(r"storage: +copy, \d+ % used, \d+ volumes", table)
-    assert re.search(r"jobs: +6 succeeded in the last 24 hours", table)
+    assert re.search(r"jobs: +7 succeeded in the last 24 hours", table)
     assert "SCHEDULE-1 sync of orders: next on" in table
     document = json.loads(shown("status", "--output", "json"))
     assert [one["name"] for one in document["dsources"] + document["vdbs"]] == ["orders", "one"]
@@ -42,10 +42,10 @@ def test_everything_is_seen_at_a_glance(site: Site, capsys: pytest.CaptureFixtur
     lines = shown("status", "--output", "prometheus").splitlines()
     assert all(_LINE.fullmatch(line) for line in lines), lines
     assert 'dlpx_remote_source_snapshots{name="orders",kind="dsource"} 2' in lines
-    assert 'dlpx_remote_jobs{state="succeeded"} 6' in lines
+    assert 'dlpx_remote_jobs{state="succeeded"} 7' in lines
 
-    grown = shown("job", "show", "JOB-2", "--tree").splitlines()
-    assert re.fullmatch(r"JOB-2 sync the dSource orders  \([\d.]+ s\) succeeded", grown[0])
+    grown = shown("job", "show", "JOB-3", "--tree").splitlines()
+    assert re.fullmatch(r"JOB-3 sync the dSource orders  \([\d.]+ s\) succeeded", grown[0])
     assert any(re.match(r"├── linked.post_snapshot of Trees  \(", line) for line in grown)
     assert grown[-1].startswith("└── ")
     usage = json.loads(shown("storage", "usage", "--output", "json"))
