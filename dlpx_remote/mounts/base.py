@@ -234,6 +234,10 @@ class MountFailed(MountError):
     """The host could not mount; says what mount said there."""
 
 
+class MountUnderWay(MountFailed):
+    """A mount that was begun earlier is still at work on the host, because its server does not answer."""
+
+
 class MountBusy(MountError):
     """Processes on the host still use the mount; names them."""
 

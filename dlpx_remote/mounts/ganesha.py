@@ -69,6 +69,8 @@ class GaneshaExporter:
         _check(export)
         self._server.check()
         with self._locked():
+            if self._going(export.name).exists():
+                self.remove(export.name)
             path = self._file(export.name)
             former = _read(path)
             number = _number_in(former) or self._next_number()
@@ -87,20 +89,26 @@ class GaneshaExporter:
         """See :meth:`dlpx_remote.mounts.base.Exporter.remove`."""
         with self._locked():
             path = self._file(name)
-            number = _number_in(_read(path))
+            _fresh(path).unlink(missing_ok=True)  # of a writer that died
+            going = self._going(name)
+            number = _number_in(_read(path)) or _number_in(_read(going))
             if number is None:
                 return
             try:
                 self._give_up(number, name)
             except ServerAway as error:
                 # What does not run serves nothing, and does not come back with it once the file is gone.
-                path.unlink(missing_ok=True)
+                if path.exists():
+                    path.replace(going)
                 advice = self._server.remaining(gone=error.gone)
-                if advice is not None:
+                if advice is None:
+                    going.unlink(missing_ok=True)
+                else:
                     raise ExportFailed(
                         f"The NFS server does not answer, and may still serve {name}: {error.message}", advice
                     ) from error
             path.unlink(missing_ok=True)
+            going.unlink(missing_ok=True)
 
     def names(self) -> frozenset[str]:
         """See :meth:`dlpx_remote.mounts.base.Exporter.names`."""
@@ -172,6 +180,10 @@ class GaneshaExporter:
     def _file(self, name: str) -> Path:
         return self._server.exports / f"{name}.conf"
 
+    def _going(self, name: str) -> Path:
+        """The export's file once it is to be served no longer, for as long as the server has not said so."""
+        return self._server.directory / f"{name}.going"
+
     def _next_number(self) -> int:
         """One that no export has, and that none had lately: a host may still have its file handles."""
         counter = self._server.directory / "number"
@@ -231,13 +243,18 @@ def _read(path: Path) -> str | None:
 
 def _write(path: Path, text: str, *, settle: bool = True) -> None:
     """Whole or not at all, and on the disk: the server is told next."""
-    fresh = path.with_name(f".{path.name}.new")
+    fresh = _fresh(path)
     with fresh.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         if settle:
             os.fsync(file.fileno())
     fresh.replace(path)
+
+
+def _fresh(path: Path) -> Path:
+    """Where a file is written before it takes its place."""
+    return path.with_name(f".{path.name}.new")
 
 
 def _file_system(directory: Path) -> int:

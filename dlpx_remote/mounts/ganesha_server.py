@@ -42,11 +42,12 @@ _BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuratio
 </busconfig>
 """
 
+# Only NFS 4: version 3 would need rpcbind on this machine, and locks a second service with ports of its own.
 # Grace and lease are short, so that clients go on soon after a restart; owners are numbers, as data sets are.
 _CONFIGURATION = """# Written by the engine; changes are lost.
 NFS_CORE_PARAM {{
-    Protocols = {protocols}; NFS_Port = {port}; Bind_addr = {address};
-    Enable_UDP = false; Enable_NLM = {locks}; Enable_RQUOTA = false;
+    Protocols = 4; NFS_Port = {port}; Bind_addr = {address};
+    Enable_UDP = false; Enable_NLM = false; Enable_RQUOTA = false;
 }}
 NFSv4 {{
     Lease_Lifetime = 15; Grace_Period = 15; Minor_Versions = 0, 1, 2; Only_Numeric_Owners = true;
@@ -112,21 +113,17 @@ class GaneshaServer:
         directory: for its files.
         address: to listen on.
         port: to listen on.
-        v3: serve NFS 3 as well, which needs rpcbind on this machine.
     """
 
     kind = "ganesha"
     shared = False
 
-    def __init__(
-        self, directory: Path, *, address: str = EVERYWHERE, port: int = 2049, v3: bool = False
-    ) -> None:
+    def __init__(self, directory: Path, *, address: str = EVERYWHERE, port: int = 2049) -> None:
         self.directory = directory
         self.exports = directory / "exports"
         self.port = port
         self.hint = f"See {directory / 'ganesha.log'}."
         self._address = address
-        self._v3 = v3
         # A socket's path has at most 107 characters, which a state directory may exceed.
         digest = hashlib.sha256(os.fsencode(directory.absolute())).hexdigest()[:16]
         self._runtime = RUNTIME / digest
@@ -224,10 +221,8 @@ class GaneshaServer:
             _BUS.format(socket=escape(str(self._socket))), encoding="utf-8"
         )
         configuration = _CONFIGURATION.format(
-            protocols="3, 4" if self._v3 else "4",
             port=self.port,
             address=self._address,
-            locks="true" if self._v3 else "false",
             recovery=recovery,
             exports=self.exports,
         )

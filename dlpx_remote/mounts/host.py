@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dlpx_remote.mounts import mountinfo
-from dlpx_remote.mounts.base import MountBusy, MountFailed, MountRefused
-from dlpx_remote.mounts.look import PathState, holders, in_time, look, named, probe, table
+from dlpx_remote.mounts.base import MountBusy, MountFailed, MountRefused, MountUnderWay
+from dlpx_remote.mounts.look import PathState, holders, in_time, look, named, probe, settled, table
 from dlpx_remote.mounts.mountinfo import MountEntry
+from dlpx_remote.mounts.timely import Changes
 from dlpx_remote.transports.base import CommandResult, CommandTimeout, Connection
 from dlpx_remote.transports.privilege import Privilege, Privileged
 
@@ -84,6 +85,12 @@ class HostMounts:
     def __init__(self, connection: Connection, privilege: Privilege | None = None) -> None:
         self._connection = connection
         self._privileged = Privileged(connection, privilege)
+        self._changes = Changes(connection, self._privileged)
+
+    @property
+    def until(self) -> int | None:
+        """After this, by the host's clock, nothing begins any more that was asked for and not answered."""
+        return self._changes.until
 
     def look(self, path: str, source: Source | None = None, *, hides: bool = False) -> PathState:
         """What is at a mount path, and whether ``source`` may be mounted there.
@@ -99,7 +106,7 @@ class HostMounts:
         """
         nfs = source is not None and source.file_system == "nfs"
         server = (source.server, source.port or 2049) if source is not None and nfs else None
-        state = look(self._connection, path, server)
+        state = look(self._connection, path, server, self._changes.clock)
         if source is None:
             return state
         where = f"{state.path} on {self._connection.address}"
@@ -167,7 +174,14 @@ class HostMounts:
             raise
 
     def unmount(
-        self, path: str, source: Source, made: Sequence[str] = (), *, force: bool = False
+        self,
+        path: str,
+        source: Source,
+        made: Sequence[str] = (),
+        *,
+        force: bool = False,
+        begun: bool = False,
+        until: int | None = None,
     ) -> tuple[str, ...]:
         """Take a mount of ``source`` away, and the directories that were made for it.
 
@@ -176,18 +190,21 @@ class HostMounts:
             source: what was mounted; something else that is there now stays.
             made: as :attr:`HostMount.made` gave it.
             force: go on to ``umount -f`` and ``umount -l``.
+            begun: a call that mounts or unmounts it was cut off, and may still be at work on the host.
+            until: of that call, see :attr:`until`.
 
         Returns:
             Remarks, a sentence each.
 
         Raises:
+            MountUnderWay: it is being mounted, for longer than one can wait.
             MountBusy: names the processes; only without ``force``.
             MountFailed: it is still mounted, and says why.
             PrivilegeRefused: the account may not unmount.
             TransportError: the host could not be asked, or the connection was lost; call again.
         """
         remarks: list[str] = []
-        entries = table(self._connection)
+        entries = self._for_unmounting(path, source, force, until) if begun else self._table()
         while True:
             there = mountinfo.at(entries, path)
             ours = [entry for entry in there if self._matches(entries, entry, source)]
@@ -207,11 +224,30 @@ class HostMounts:
 
     def shown(self, path: str, source: Source) -> MountEntry | None:
         """The mount table's entry of ``source`` at ``path``; None when it is not mounted there."""
-        entries = table(self._connection)
+        entries = self._table()
         for entry in reversed(mountinfo.at(entries, path)):
             if self._matches(entries, entry, source):
                 return entry
         return None
+
+    def settled(self, path: str, source: Source, until: int | None = None) -> list[MountEntry]:
+        """The mount table, once nothing goes on any more of a call that was cut off.
+
+        Args and Raises: as :meth:`unmount`.
+        """
+        return settled(self._connection, path, source.name, until, self._changes.clock)
+
+    def _for_unmounting(self, path: str, source: Source, force: bool, until: int | None) -> list[MountEntry]:
+        try:
+            return self.settled(path, source, until)
+        except MountUnderWay:
+            entries = self._table()
+            if force and any(self._matches(entries, entry, source) for entry in mountinfo.at(entries, path)):
+                return entries  # an umount that waits for its server ends when another one is forced
+            raise
+
+    def _table(self) -> list[MountEntry]:
+        return table(self._connection, self._changes.clock)
 
     # ------------------------------------------------------------------ what is mounted
 
@@ -250,7 +286,7 @@ class HostMounts:
         return None
 
     def _verified(self, path: str, source: Source, made: tuple[str, ...], remarks: list[str]) -> HostMount:
-        entries = table(self._connection)
+        entries = self._table()
         there = mountinfo.at(entries, path)
         where = f"{path} on {self._connection.address}"
         if not there or not self._matches(entries, there[-1], source):
@@ -302,11 +338,11 @@ class HostMounts:
     def _either(self, arguments: list[str], doing: str) -> CommandResult:
         """As root, or else as the account itself, which may do it where root may not (a home on NFS)."""
         doing = f"{doing} on {self._connection.address}"
-        result = in_time(lambda: self._privileged.run(arguments, timeout=UNMOUNTING), doing)
+        result = in_time(lambda: self._changes.run(arguments, timeout=UNMOUNTING), doing)
         if result.exit_code == 0 or self._connection.facts().uid == 0 or "File exists" in result.stderr_text:
             return result
         user = self._connection.facts().user
-        own = in_time(lambda: self._privileged.run(arguments, user=user, timeout=UNMOUNTING), doing)
+        own = in_time(lambda: self._changes.run(arguments, user=user, timeout=UNMOUNTING), doing)
         return own if own.exit_code == 0 else result
 
     def _mount(self, path: str, source: Source, remarks: list[str]) -> Source:
@@ -354,7 +390,7 @@ class HostMounts:
         else:
             arguments = ["mount", "-o", ",".join(["bind", *options]), source.name, path]
         return in_time(
-            lambda: self._privileged.run(arguments, timeout=MOUNTING),
+            lambda: self._changes.run(arguments, timeout=MOUNTING),
             f"Mounting {source.name} at {path} on {self._connection.address}",
         )
 
@@ -367,11 +403,11 @@ class HostMounts:
         for rung in ((), ("-f",), ("-l",)) if force else ((),):
             words = " ".join(["umount", *rung])
             try:
-                result = self._privileged.run([*_UMOUNT, *rung, "--", path], timeout=UNMOUNTING)
+                result = self._changes.run([*_UMOUNT, *rung, "--", path], timeout=UNMOUNTING)
                 reason = _said(result, "umount") if result.exit_code else ""
             except CommandTimeout:
                 reason = f"no answer within {UNMOUNTING:.0f} s"
-            left = table(self._connection)
+            left = self._table()
             if len(mountinfo.at(left, path)) < before:
                 if rung:
                     remarks.append(f"{path} was taken away by {words}, because of: {'; '.join(reasons)}.")
@@ -407,9 +443,10 @@ class HostMounts:
         )
 
     def _undo(self, path: str, source: Source, made: Sequence[str]) -> None:
-        state = look(self._connection, path)
-        if state.mounted and self._is(state, state.mounted[-1], source):
-            self._privileged.run([*_UMOUNT, "--", path], timeout=UNMOUNTING)
+        entries = self.settled(path, source, self.until)
+        there = mountinfo.at(entries, path)
+        if there and self._matches(entries, there[-1], source):
+            self._changes.run([*_UMOUNT, "--", path], timeout=UNMOUNTING)
         self._remove(made, [])
 
 

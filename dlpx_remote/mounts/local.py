@@ -37,7 +37,7 @@ class LocalExporter:
             raise ExportFailed(f"The directory {export.directory} to be served is not there.")
         self._directory.mkdir(parents=True, exist_ok=True)
         marker = self._directory / export.name
-        fresh = marker.with_name(f".{export.name}.{os.getpid()}")
+        fresh = marker.with_name(f".{export.name}.{os.getpid()}.new")
         fresh.write_text(f"{export.directory}\n", encoding="utf-8", errors="surrogateescape")
         fresh.replace(marker)
         return Served("bind", str(export.directory), version="")
@@ -45,6 +45,8 @@ class LocalExporter:
     def remove(self, name: str) -> None:
         """See :meth:`dlpx_remote.mounts.base.Exporter.remove`."""
         (self._directory / name).unlink(missing_ok=True)
+        for fresh in self._directory.glob(f".{name}.*.new"):  # of a writer that died
+            fresh.unlink(missing_ok=True)
 
     def names(self) -> frozenset[str]:
         """See :meth:`dlpx_remote.mounts.base.Exporter.names`."""

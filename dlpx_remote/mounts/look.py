@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dlpx_remote.mounts import mountinfo
-from dlpx_remote.mounts.base import MountFailed
+from dlpx_remote.mounts.base import MountFailed, MountUnderWay
 from dlpx_remote.mounts.mountinfo import MountEntry
+from dlpx_remote.mounts.timely import WINDOW, Clock
 from dlpx_remote.transports.base import CommandResult, CommandTimeout, Connection
 from dlpx_remote.transports.privilege import Privileged, PrivilegeRefused
 
 PATIENCE = 20.0
 """Seconds for one look at a host."""
+SETTLING = 10.0
+"""Seconds that a mount has which an earlier call has begun."""
 
 Kind = Literal["mounted", "missing", "empty", "full", "closed", "file", "dangling"]
 
@@ -43,6 +46,7 @@ whole() { # a command's answer with its newlines, less the one that ends it
 }
 table=$(cat /proc/self/mountinfo)  # once, so that the answer has no contradictions
 printf '%s\n\0' "$table"
+cat /proc/uptime; printf '\0'
 path=$MOUNT_PATH
 parent=${path%/*}
 if [ -n "$parent" ]; then
@@ -83,6 +87,28 @@ if [ -n "$SERVER" ] && [ "$kind" != mounted ]; then
 fi
 printf '%s\0' "$answers" "$kind" "$path" ${missing[@]+"${missing[@]}"}
 """
+
+_TABLE = "cat /proc/uptime /proc/self/mountinfo"
+
+_SETTLED = (
+    r"""
+up() { local up=0; read -r up _ </proc/uptime; printf '%s' "${up%%.*}"; }
+under_way() { # sudo, mount or mount.nfs with both the path and the source among its words, or umount
+    local found
+    found=$(LC_ALL=C grep -lszxF -e "$MOUNT_PATH" /proc/[0-9]*/cmdline)
+    [ -n "$found" ] && LC_ALL=C grep -qszxF -e "$SOURCE" -e umount $found
+}
+[ -n "$UNTIL" ] && late=$((UNTIL - $(up))) || late=0
+[ $late -gt 0 ] && [ $late -le "$WINDOW" ] && sleep $((late + 1)) # else the host was restarted since
+answer=yes
+for _ in $(seq "$TIMES"); do
+    under_way || { answer=no; break; }
+    sleep 0.2
+done
+printf '%s\n' "$answer"
+"""
+    + _TABLE
+)
 
 _PROBE = r"""
 # How full it is, nobody caches: the server itself has to answer.
@@ -152,30 +178,35 @@ class Holder:
         return f"{self.command} (process {self.process} of {self.user})"
 
 
-def look(connection: Connection, path: str, server: tuple[str, int] | None = None) -> PathState:
+def look(
+    connection: Connection, path: str, server: tuple[str, int] | None = None, clock: Clock | None = None
+) -> PathState:
     """What a mount path is on a host.
 
     Args:
         connection: of any account.
         path: absolute and plain.
         server: address and port of a server that the host is to reach, where nothing is mounted yet.
+        clock: takes what the host says of its time.
 
     Raises:
         MountFailed: the host has no mount table like Linux, or the path does not answer: a directory above
             it lies on a file server that is away.
         TransportError: the host could not be asked.
     """
+    clock = clock or Clock()
     address, port = server or ("", 0)
     result = asked(connection, _LOOK, path, f"Looking at {path}", SERVER=address, PORT=str(port))
     fields = result.stdout.split(b"\x00")
     entries = mountinfo.parse(fields[0])
-    if result.exit_code != 0 or len(fields) < 5 or not entries:
+    if result.exit_code != 0 or len(fields) < 6 or not entries:
         raise MountFailed(
             f"{connection.address} could not say what is mounted there.",
             "Mounts need a Linux host with /proc, and readlink from coreutils.",
             result.stderr_text,
         )
-    answers, kind, found, *rest = [os.fsdecode(field) for field in fields[1:-1]]
+    uptime, answers, kind, found, *rest = [os.fsdecode(field) for field in fields[1:-1]]
+    clock.heard(uptime)
     names = tuple(rest)
     reached = answers == "yes"
     if kind == "full":
@@ -184,14 +215,59 @@ def look(connection: Connection, path: str, server: tuple[str, int] | None = Non
     return PathState(found, kind, entries, missing=names, reached=reached)  # type: ignore[arg-type]
 
 
-def table(connection: Connection) -> list[MountEntry]:
+def table(connection: Connection, clock: Clock) -> list[MountEntry]:
     """The host's mount table, without a look at any path.
+
+    Args:
+        connection: of any account.
+        clock: takes what the host says of its time.
 
     Raises:
         MountFailed, TransportError: as :func:`look`.
     """
-    result = asked(connection, f"cat {mountinfo.TABLE}", "/", "Reading the mount table")
-    entries = mountinfo.parse(result.stdout)
+    result = asked(connection, _TABLE, "/", "Reading the mount table")
+    return _entries(connection, result.stdout, clock)
+
+
+def settled(
+    connection: Connection, path: str, source: str, until: int | None, clock: Clock
+) -> list[MountEntry]:
+    """The mount table once nothing that an earlier call began can change it any more.
+
+    Processes of root are seen where the host shows them to its users, as Linux does unless told otherwise.
+
+    Args:
+        connection: of any account.
+        path: where something may be about to be mounted.
+        source: what.
+        until: the moment by the host's clock at which no command of that call begins any more; None where
+            no connection was lost.
+        clock: takes what the host says of its time.
+
+    Raises:
+        MountUnderWay: a mount goes on for longer than :data:`SETTLING`.
+        MountFailed, TransportError: as :func:`look`.
+    """
+    given = {"SOURCE": source, "UNTIL": str(until or ""), "WINDOW": str(WINDOW)}
+    doing = f"Waiting for a mount at {path}"
+    result = asked(
+        connection, _SETTLED, path, doing, WINDOW + SETTLING, TIMES=str(int(SETTLING * 5)), **given
+    )
+    answer, _, rest = result.stdout.partition(b"\n")
+    if answer == b"yes":
+        raise MountUnderWay(
+            f"A mount or unmount of {source} at {path} that was begun earlier is still under way on "
+            f"{connection.address}: its server does not answer.",
+            "Bring the NFS server back, or end that process on the host, and try again.",
+        )
+    return _entries(connection, rest, clock)
+
+
+def _entries(connection: Connection, said: bytes, clock: Clock) -> list[MountEntry]:
+    """Of an answer of the host's time and its mount table."""
+    uptime, _, rest = said.partition(b"\n")
+    clock.heard(os.fsdecode(uptime))
+    entries = mountinfo.parse(rest)
     if not entries:
         raise MountFailed(
             f"{connection.address} shows no mount table.", "Mounts need a Linux host with /proc."
@@ -225,11 +301,13 @@ def holders(connection: Connection, privileged: Privileged, path: str) -> tuple[
     return tuple(found), complete
 
 
-def asked(connection: Connection, script: str, path: str, doing: str, **variables: str) -> CommandResult:
-    """Run a script about a path within :data:`PATIENCE`."""
+def asked(
+    connection: Connection, script: str, path: str, doing: str, more: float = 0.0, **variables: str
+) -> CommandResult:
+    """Run a script about a path within :data:`PATIENCE`, and some seconds more where it has to wait."""
     given: dict[str, str | bytes] = {"MOUNT_PATH": os.fsencode(path), **variables}
     return in_time(
-        lambda: connection.run(script, variables=given, timeout=PATIENCE),
+        lambda: connection.run(script, variables=given, timeout=PATIENCE + more),
         f"{doing} on {connection.address}",
     )
 

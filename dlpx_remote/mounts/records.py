@@ -23,6 +23,11 @@ def mount_name(environment: str, path: str) -> str:
     return name if len(name) <= _LONGEST else f"{environment}:{path[:200]}…{_short(path)}"
 
 
+def place_name(placement: Placement) -> str:
+    """The same of a placement."""
+    return mount_name(placement.environment, placement.mount_path)
+
+
 @dataclass(frozen=True)
 class MountRecord:
     """A mount as the ledger has it.
@@ -35,6 +40,7 @@ class MountRecord:
         made: directories on the host that were, or were about to be, made for it.
         within: directories in the volume that were made to mount on, relative to it, outermost first.
         remarks: of its making.
+        until: where a connection was lost over it, see :attr:`dlpx_remote.mounts.host.HostMounts.until`.
     """
 
     placement: Placement
@@ -44,6 +50,7 @@ class MountRecord:
     made: tuple[str, ...] = ()
     within: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    until: int | None = None
 
     def details(self) -> dict[str, Any]:
         """For the ledger."""
@@ -55,6 +62,7 @@ class MountRecord:
             "made": list(self.made),
             "within": list(self.within),
             "remarks": list(self.remarks),
+            "until": self.until,
         }
 
     @classmethod
@@ -69,6 +77,7 @@ class MountRecord:
             tuple(details["made"]),
             tuple(details["within"]),
             tuple(details.get("remarks", ())),
+            details.get("until"),
         )
 
 

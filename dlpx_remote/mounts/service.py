@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dlpx_remote.errors import NotFound, RemoteError
+from dlpx_remote.mounts.attaching import Attaching
 from dlpx_remote.mounts.base import (
     Export,
     Exporter,
@@ -20,17 +21,18 @@ from dlpx_remote.mounts.base import (
     MountBusy,
     Mounted,
     MountRefused,
+    MountUnderWay,
     Owner,
     Placement,
     Reach,
 )
-from dlpx_remote.mounts.host import NFS_OPTIONS, HostMounts, Source
-from dlpx_remote.mounts.inside import make_within, missing_within, remove_within
+from dlpx_remote.mounts.host import HostMounts
+from dlpx_remote.mounts.inside import remove_within
 from dlpx_remote.mounts.locks import exclusive
 from dlpx_remote.mounts.paths import checked_mount_path, checked_shared_path, directory_within
 from dlpx_remote.mounts.presentation import Presentations
-from dlpx_remote.mounts.reaching import Reached, reached, source_name
-from dlpx_remote.mounts.records import MountRecord, export_name, mount_name, source_of
+from dlpx_remote.mounts.reaching import Reached, reached
+from dlpx_remote.mounts.records import MountRecord, place_name
 from dlpx_remote.store.ledger import Entry, Kind, Ledger, State
 from dlpx_remote.transports.base import TransportError
 
@@ -79,12 +81,12 @@ class Mounts:
             if self._presented_otherwise(volume, directory, owner):
                 self._clear(volume)
             before = {entry.name for entry in self._mounts(volume)}
-            asked = {_name(placement) for placement in wanted}
+            asked = {place_name(placement) for placement in wanted}
             for name in before - asked:
                 self._take_away(name, force=False)
             self._drop_unused(volume, keep_presentation=True)
             before &= asked
-            attaching = _Attaching(
+            attaching = Attaching(
                 self, volume, directory, owner=owner, root_squash=root_squash, job=job, placements=wanted
             )
             try:
@@ -115,7 +117,7 @@ class Mounts:
                     f"{volume} is mounted elsewhere for another owner.", "Unmount it there, or name no owner."
                 )
             owner = known
-        wanted = [*(other for other in present if _name(other) != _name(placement)), placement]
+        wanted = [*(other for other in present if place_name(other) != place_name(placement)), placement]
         return self.attach(volume, directory, wanted, owner=owner, root_squash=root_squash)[-1]
 
     def detach_from(
@@ -179,15 +181,23 @@ class Mounts:
                     remarks += self._recover(volume)
             except RemoteError as error:
                 remarks.append(f"The mounts of {volume} could not be put in order: {error}")
+        for entry in self._ledger.entries(kind=Kind.LEFT):
+            if entry.details.get("late"):  # it was being mounted; the host itself answered
+                try:
+                    remarks += self.take_left(MountRecord.of(entry.details).placement)
+                except RemoteError as error:
+                    remarks.append(f"What was left at {entry.name} could not be taken away: {error}")
         return tuple(remarks)
 
     def take_left(self, placement: Placement) -> tuple[str, ...]:
         """Take away what was left at a place when its host did not answer, if it is still there."""
-        entry = self._ledger.get(Kind.LEFT, _name(placement))
+        entry = self._ledger.get(Kind.LEFT, place_name(placement))
         if entry is None:
             return ()
         record = MountRecord.of(entry.details)
-        remarks = self.host(placement).unmount(record.path, record.source, record.made, force=True)
+        remarks = self.host(placement).unmount(
+            record.path, record.source, record.made, force=True, begun=True, until=record.until
+        )
         self._ledger.gone(Kind.LEFT, entry.name)
         return (f"{record.source.name}, which was left at {record.path}, is unmounted.", *remarks)
 
@@ -252,23 +262,31 @@ class Mounts:
         return entry is not None and (entry.details["directory"], entry.details["owner"]) != wanted
 
     def _take_away(self, name: str, *, force: bool) -> list[str]:
+        before = self._ledger.get(Kind.MOUNT, name)
+        begun = before is not None and before.state is not State.PRESENT
         entry = self._ledger.removing(Kind.MOUNT, name)
         record = MountRecord.of(entry.details)
         remarks: list[str] = []
+        host: HostMounts | None = None
         try:
-            remarks += self.host(record.placement).unmount(
-                record.path, record.source, record.made, force=force
+            host = self.host(record.placement)
+            remarks += host.unmount(
+                record.path, record.source, record.made, force=force, begun=begun, until=record.until
             )
-        except MountBusy:
-            self._ledger.present(Kind.MOUNT, name)
-            raise
-        except TransportError as error:
-            if not force:
+        except Exception as error:
+            if host is not None and host.until is not None:  # it may still come to be unmounted
+                record = replace(record, until=host.until)
+                self._ledger.intend(Kind.MOUNT, name, parent=entry.parent, details=record.details())
+                self._ledger.removing(Kind.MOUNT, name)
+            elif isinstance(error, MountBusy):
+                self._ledger.present(Kind.MOUNT, name)
+            if not force or not isinstance(error, TransportError | MountUnderWay):
                 raise
-            where = error.host or record.placement.environment
+            where = getattr(error, "host", "") or record.placement.environment
             remarks.append(f"{record.source.name} was left at {record.path} on {where}: {error.message}")
-            if self._may_be_there(record):  # and then it is in the way of what is mounted there next
-                self._ledger.intend(Kind.LEFT, name, details=entry.details)
+            late = isinstance(error, MountUnderWay)
+            if late or self._may_be_there(record):  # and then it is in the way of what is mounted there next
+                self._ledger.intend(Kind.LEFT, name, details={**record.details(), "late": late})
                 self._ledger.present(Kind.LEFT, name)
         volume = self._presentations.path(entry.parent or "")
         remove_within(volume, record.within)
@@ -342,147 +360,6 @@ class Mounts:
         return exclusive(self._presentations.path(f".{volume}.lock"))
 
 
-class _Attaching:
-    """The steps of one call of :meth:`Mounts.attach`."""
-
-    def __init__(
-        self,
-        mounts: Mounts,
-        volume: str,
-        directory: Path,
-        *,
-        owner: Owner | None,
-        root_squash: bool,
-        job: str | None,
-        placements: Sequence[Placement],
-    ) -> None:
-        self._mounts = mounts
-        self._ledger = mounts.ledger
-        self._volume = volume
-        self._directory = directory
-        self._owner = owner
-        self._root_squash = root_squash
-        self._job = job
-        self._placements = placements
-        self._remarks: tuple[str, ...] = ()
-
-    def run(self) -> list[Mounted]:
-        """All of them; gives back what is mounted, in the order asked."""
-        ways = [(placement, *self._mounts.reached(placement)) for placement in self._placements]
-        if not ways:
-            return []
-        exporters = {way.here: self._mounts.exporter("local" if way.here else None) for _, _, way in ways}
-        self._present(list(exporters.values()))
-        done = {}
-        # the outer before the inner, else as asked
-        for placement, reach, way in sorted(ways, key=lambda each: each[0].mount_path.count("/")):
-            done[placement] = self._mount(placement, reach, way, exporters[way.here])
-        return [done[placement] for placement in self._placements]
-
-    def _present(self, exporters: Sequence[Exporter]) -> None:
-        details = {
-            "directory": str(self._directory),
-            "owner": [self._owner.uid, self._owner.gid] if self._owner else None,
-        }
-        self._ledger.intend(
-            Kind.PRESENTATION, self._volume, parent=self._volume, details=details, job=self._job
-        )
-        presented = self._mounts.presentations.present(
-            self._volume,
-            self._directory,
-            self._owner,
-            mapped=all(exporter.maps_owners(self._directory) for exporter in exporters),
-        )
-        self._remarks = presented.remarks
-        self._ledger.present(Kind.PRESENTATION, self._volume, {"way": presented.way})
-
-    def _mount(self, placement: Placement, reach: Reach, way: Reached, exporter: Exporter) -> Mounted:
-        self._former(placement, reach)  # before the host is asked, which can only say that something is there
-        left = self._mounts.take_left(placement)
-        host = self._mounts.host(placement)
-        outer = self._outer(placement)
-        source = self._serve(placement, reach, way, exporter)
-        name = export_name(self._volume, placement.environment, placement.shared_path or "")
-        record = MountRecord(placement, name, placement.mount_path, source)
-        if outer is not None:
-            record = self._with_mount_point(record, outer, reach)
-        state = host.look(placement.mount_path, source, hides=outer is not None)
-        record = self._intend(replace(record, path=state.path, made=state.missing), reach)
-        mounted = host.mount(placement.mount_path, source, hides=outer is not None, state=state)
-        remarks = (*self._remarks, *left, *mounted.remarks)
-        self._ledger.present(Kind.MOUNT, _name(placement), {"remarks": list(remarks)})
-        return Mounted(placement, source.name, mounted.options, mounted.version, remarks)
-
-    def _with_mount_point(self, record: MountRecord, outer: Placement, reach: Reach) -> MountRecord:
-        """In another mount, a directory to mount on has to be in the volume; the host may not make it."""
-        inside = record.placement.mount_path[len(outer.mount_path) + 1 :]
-        path = "/".join(part for part in (outer.shared_path or "", inside) if part)
-        presented = self._mounts.presentations.path(self._volume)
-        missing = missing_within(presented, path)
-        if missing:
-            record = self._intend(replace(record, within=missing), reach)
-            make_within(presented, missing)
-        return record
-
-    def _intend(self, record: MountRecord, reach: Reach) -> MountRecord:
-        """Into the ledger, with what an earlier call made for the same mount."""
-        name = _name(record.placement)
-        former = self._former(record.placement, reach)
-        if former is not None:
-            known = MountRecord.of(former.details)
-            record = replace(
-                record, made=_union(known.made, record.made), within=_union(known.within, record.within)
-            )
-        self._ledger.intend(Kind.MOUNT, name, parent=self._volume, details=record.details(), job=self._job)
-        return record
-
-    def _former(self, placement: Placement, reach: Reach) -> Entry | None:
-        """What the ledger has of the place, which must not be another volume's."""
-        former = self._ledger.get(Kind.MOUNT, _name(placement))
-        if former is not None and former.parent != self._volume:
-            raise MountRefused(
-                f"{placement.mount_path} on {reach.name} is taken by {former.parent}.",
-                "Choose another mount path.",
-            )
-        return former
-
-    def _serve(self, placement: Placement, reach: Reach, way: Reached, exporter: Exporter) -> Source:
-        shared = placement.shared_path or ""
-        presented = self._mounts.presentations.path(self._volume)
-        export = Export(
-            export_name(self._volume, placement.environment, shared),
-            directory_within(presented, shared),
-            way.clients,
-            self._root_squash,
-        )
-        details = {
-            "kind": exporter.kind,
-            "directory": str(export.directory),
-            "clients": list(export.clients),
-            "root_squash": export.root_squash,
-        }
-        self._ledger.intend(Kind.EXPORT, export.name, parent=self._volume, details=details, job=self._job)
-        served = exporter.add(export)
-        self._ledger.present(Kind.EXPORT, export.name)
-        if served.file_system == "bind":
-            return source_of(served, served.path, ("rw",))
-        return source_of(served, source_name(way.server, served.path), reach.options or NFS_OPTIONS)
-
-    def _outer(self, placement: Placement) -> Placement | None:
-        """The innermost other placement of this call in which this one lies."""
-        outer = [
-            other
-            for other in self._placements
-            if other.environment == placement.environment
-            and placement.mount_path.startswith(f"{other.mount_path}/")
-        ]
-        return max(outer, key=lambda other: len(other.mount_path), default=None)
-
-
-def _name(placement: Placement) -> str:
-    return mount_name(placement.environment, placement.mount_path)
-
-
 def _check_distinct(placements: Sequence[Placement]) -> None:
     seen: set[tuple[str, str]] = set()
     for placement in placements:
@@ -492,8 +369,3 @@ def _check_distinct(placements: Sequence[Placement]) -> None:
                 f"The mount specification names {placement.mount_path} twice.", "Name every mount path once."
             )
         seen.add(place)
-
-
-def _union(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
-    """Both without doubles, the outer directories first."""
-    return tuple(sorted({*first, *second}, key=lambda path: (path.count("/"), path)))

@@ -128,7 +128,12 @@ class Privileged:
         self._lock = threading.Lock()
 
     def run(
-        self, arguments: Sequence[str], *, user: str = "root", timeout: float | None = None
+        self,
+        arguments: Sequence[str],
+        *,
+        user: str = "root",
+        timeout: float | None = None,
+        first: str = "",
     ) -> CommandResult:
         """Run one command, without a shell between.
 
@@ -137,6 +142,7 @@ class Privileged:
                 patterns in sudoers can match.
             user: to run it as.
             timeout: as for ``Connection.run``.
+            first: whole lines of bash that run before it, as the account itself, and may end it all.
 
         Returns:
             The command's own result, whatever its exit code.
@@ -150,11 +156,11 @@ class Privileged:
         facts = self._connection.facts()
         prefix = self._privilege.prefix(facts, user)
         words = shlex.join([*prefix, *arguments])
-        result = self._connection.run(f"LC_ALL=C exec {words} </dev/null", timeout=timeout)
+        result = self._connection.run(f"{first}LC_ALL=C exec {words} </dev/null", timeout=timeout)
         reason = self._reason(result) if prefix else None
         password = self._privilege.password
         if reason == "password needed" and self._privilege.kind == "sudo" and password is not None:
-            return self._with_password(password, facts, arguments, user, timeout)
+            return self._with_password(password, facts, arguments, user, timeout=timeout, first=first)
         if reason is not None:
             raise self.refusal(reason, facts, arguments[0], user, result.stderr_text)
         return result
@@ -193,19 +199,21 @@ class Privileged:
         facts: ShellFacts,
         arguments: Sequence[str],
         user: str,
+        *,
         timeout: float | None,
+        first: str,
     ) -> CommandResult:
         """sudo wants a password: give it once, over stdin, at a prompt that nothing else writes."""
         # Of several commands at once only the first finds out whether the password is right.
-        with contextlib.ExitStack() as first:
+        with contextlib.ExitStack() as alone:
             if not self._accepted:
-                first.enter_context(self._lock)
+                alone.enter_context(self._lock)
             if self._refused is not None:
                 raise self._refused
             prompt = f"[{secrets.token_hex(16)}]"
             words = shlex.join(["-S", "-p", prompt, "-u", user, "--", *arguments])
             script = (
-                f"secret=${_VARIABLE}; unset {_VARIABLE}\n"
+                f"{first}secret=${_VARIABLE}; unset {_VARIABLE}\n"
                 f"LC_ALL=C sudo {words} < <(printf '%s\\n' \"$secret\")"
             )
             result = self._connection.run(script, variables={_VARIABLE: password()}, timeout=timeout)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from containers.nfs_vm.vm import private_network
+from dlpx_remote.mounts.base import Owner
+from tests.nfs.mounts_world import NfsWorld, mounting_by_sudo, nfs_world
 from tests.nfs.servers import EXPORTER_PORT, GaneshaServerHere, KernelServer
 from tests.nfs.vm_host import VmHost, vm_host
 
@@ -76,6 +78,30 @@ def ganesha_server(nfs_vm: VmHost) -> Iterator[GaneshaServerHere]:
         server = GaneshaServerHere(nfs_vm, Path(directory))
         yield server
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def world(nfs_vm: VmHost, _machines: _Machines) -> Iterator[NfsWorld]:
+    """One machine; its user may run the documented commands by sudo, and mount below ``/srv/at``."""
+    with mounting_by_sudo(nfs_vm, "/srv/at"), nfs_world([nfs_vm]) as world:
+        _machines.take_as_it_is(nfs_vm)
+        yield world
+
+
+@pytest.fixture
+def detached(world: NfsWorld, nfs_vm: VmHost) -> Iterator[None]:
+    """What a failed test leaves mounted does not fail the next ones."""
+    yield
+    world.mounts.detach("v", force=True)
+    world.disconnect()
+    nfs_vm.root("rm -f /tmp/written /tmp/said")
+
+
+@pytest.fixture
+def engine_user(nfs_vm: VmHost) -> Owner:
+    """The user ``engine`` of the machine."""
+    uid, gid = nfs_vm.root("id -u engine; id -g engine").split()
+    return Owner(int(uid), int(gid))
 
 
 @pytest.fixture(autouse=True)

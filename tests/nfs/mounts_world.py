@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -15,7 +14,22 @@ from dlpx_remote.mounts.ganesha_server import GaneshaServer
 from tests.hosts.mounts.world import World
 from tests.hosts.transports.test_files import target_of_host
 from tests.nfs.vm_host import VmHost
-from tests.storage.file_systems import mounted, run
+from tests.storage.file_systems import in_memory, mounted, run
+
+RULE = (
+    "engine ALL=(root) NOPASSWD: /usr/bin/mount -t nfs -o *, /usr/bin/umount -c -i *, "
+    "/usr/bin/mkdir -- *, /usr/bin/rmdir -- *"
+)
+"""What a host's administrator is asked to allow, in sudoers."""
+
+
+@contextmanager
+def mounting_by_sudo(host: VmHost, area: str) -> Iterator[None]:
+    """The user ``engine`` may do just what is documented, and there is a directory to mount in."""
+    before = host.root("cat /etc/sudoers.d/engine")
+    host.root(f"echo '{RULE}' >/etc/sudoers.d/engine; visudo -c -q; mkdir {area}")
+    yield
+    host.root(f"echo '{before.strip()}' >/etc/sudoers.d/engine; rmdir {area}")
 
 
 class NfsWorld(World):
@@ -32,11 +46,16 @@ class NfsWorld(World):
 
 
 @contextmanager
-def nfs_world(hosts: Sequence[VmHost]) -> Iterator[NfsWorld]:
-    """Environments ``one``, ``two`` … for the hosts, for the ``with`` block."""
+def nfs_world(hosts: Sequence[VmHost], pool_kind: str = "btrfs") -> Iterator[NfsWorld]:
+    """Environments ``one``, ``two`` … for the hosts, for the ``with`` block.
+
+    Args:
+        hosts: running machines.
+        pool_kind: of the pool's file system, see :func:`tests.storage.file_systems.mounted`.
+    """
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dlpx-nfs-")))
-        pool = stack.enter_context(mounted("btrfs", directory / "btrfs"))
+        directory = stack.enter_context(in_memory())
+        pool = stack.enter_context(mounted(pool_kind, directory / "btrfs"))
         server = GaneshaServer(directory / "nfs", address="127.0.0.1", port=free_port("127.0.0.1"))
         stack.callback(server.stop)
         exporter = GaneshaExporter(server)
@@ -53,6 +72,11 @@ def nfs_world(hosts: Sequence[VmHost]) -> Iterator[NfsWorld]:
         yield world
         for name in world.presentations.names():
             world.mounts.detach(name, force=True)
+
+
+def as_engine(host: VmHost, script: str) -> str:
+    """What the user gets who owns the data there."""
+    return host.root(f"runuser -u engine -- bash -c '{script}' 2>&1 || true")
 
 
 def on(environment: str, path: str, shared: str | None = None) -> Placement:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,45 +16,10 @@ from dlpx_remote.mounts.mending import Mending
 from dlpx_remote.store import Kind
 from dlpx_remote.workflows.differences import HostTable
 from dlpx_remote.workflows.repairing import Repair, plan_hosts
-from tests.nfs.conftest import _Machines
-from tests.nfs.mounts_world import NfsWorld, nfs_world, on
+from tests.nfs.mounts_world import RULE, NfsWorld, as_engine, nfs_world, on
 from tests.nfs.vm_host import VmHost
 
-_RULE = (
-    "engine ALL=(root) NOPASSWD: /usr/bin/mount -t nfs -o *, /usr/bin/umount -c -i *, "
-    "/usr/bin/mkdir -- *, /usr/bin/rmdir -- *"
-)
-
-
-@pytest.fixture(scope="module")
-def world(nfs_vm: VmHost, _machines: _Machines) -> Iterator[NfsWorld]:
-    """One machine; its user may run the documented commands by sudo."""
-    before = nfs_vm.root("cat /etc/sudoers.d/engine")
-    nfs_vm.root(f"echo '{_RULE}' >/etc/sudoers.d/engine; visudo -c -q; mkdir /srv/at")
-    with nfs_world([nfs_vm]) as world:
-        _machines.take_as_it_is(nfs_vm)
-        yield world
-    nfs_vm.root(f"echo '{before.strip()}' >/etc/sudoers.d/engine; rmdir /srv/at")
-
-
-@pytest.fixture(autouse=True)
-def detached(world: NfsWorld, nfs_vm: VmHost) -> Iterator[None]:
-    """What a failed test leaves mounted does not fail the next ones."""
-    yield
-    world.mounts.detach("v", force=True)
-    world.disconnect()
-    nfs_vm.root("rm -f /tmp/written /tmp/said")
-
-
-@pytest.fixture
-def engine_user(nfs_vm: VmHost) -> Owner:
-    uid, gid = nfs_vm.root("id -u engine; id -g engine").split()
-    return Owner(int(uid), int(gid))
-
-
-def as_engine(host: VmHost, script: str) -> str:
-    """What the user gets who owns the data there."""
-    return host.root(f"runuser -u engine -- bash -c '{script}' 2>&1 || true")
+pytestmark = pytest.mark.usefixtures("detached")
 
 
 def test_a_volume_is_the_users_own_with_all_that_its_files_carry(
@@ -241,7 +205,7 @@ def test_a_stale_mount_is_mounted_anew(world: NfsWorld, nfs_vm: VmHost, engine_u
 def test_two_hosts_have_the_same_volume(two_nfs_vms: tuple[VmHost, VmHost]) -> None:
     rules = [host.root("cat /etc/sudoers.d/engine") for host in two_nfs_vms]
     for host in two_nfs_vms:
-        host.root(f"echo '{_RULE}' >/etc/sudoers.d/engine")
+        host.root(f"echo '{RULE}' >/etc/sudoers.d/engine")
     with nfs_world(two_nfs_vms) as world:
         wanted = [on("one", "/srv/both"), on("two", "/srv/both"), on("two", "/srv/log", "log")]
         mounted = world.mounts.attach("v", world.volume("v"), wanted, owner=Owner(1000, 1000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from dlpx_remote.demo.loopback import free_port
 from dlpx_remote.mounts.base import Export, ExportFailed
 from dlpx_remote.mounts.ganesha import GaneshaExporter
+from dlpx_remote.mounts.ganesha_bus import ExportManager, ServerAway
 from dlpx_remote.mounts.ganesha_server import GaneshaServer
 
 LOOPBACK = "127.0.0.1"
@@ -133,6 +135,27 @@ def test_a_killed_server_comes_back_with_the_same_exports(
     assert (server.exports / "v.conf").read_text() == before, "hosts keep their file handles"
 
 
+def test_what_a_silent_server_was_not_told_to_give_up_is_told_again(
+    exporter: GaneshaExporter, server: GaneshaServer, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter.add(Export("v", data, (LOOPBACK,)))
+    process = server.process()
+    assert process is not None
+    # as if what it is told were lost
+    monkeypatch.setattr(ExportManager, "remove", lambda *_: (_ for _ in ()).throw(ServerAway("silent")))
+    with pytest.raises(ExportFailed, match="may still serve v") as caught:
+        exporter.remove("v")
+    assert f"End its process {process}" in caught.value.action
+    assert not list(server.exports.iterdir()), "it would not come back with the server"
+    monkeypatch.undo()
+    assert "file" in ask(server, "v"), "it is served still"
+    GaneshaExporter(server).remove("v")
+    assert "NOENT" in ask(server, "v")
+    assert not list(server.directory.glob("*.going"))
+    exporter.add(Export("v", data, (LOOPBACK,)))
+    assert "file" in ask(server, "v")
+
+
 def test_without_a_supervisor_the_next_call_brings_it_back(
     exporter: GaneshaExporter, server: GaneshaServer, data: Path
 ) -> None:
@@ -142,7 +165,8 @@ def test_without_a_supervisor_the_next_call_brings_it_back(
     )
     for process in [*map(int, found.stdout.split()), server.process()]:
         assert process is not None
-        os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # the supervisor's own children come and go
+            os.kill(process, signal.SIGKILL)
     wait_for(lambda: server.process() is None)
     assert exporter.problems() == (
         "The NFS server does not answer on its message bus; the next mount starts it.",

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from dlpx_remote.mounts import kernelmounts, mountinfo, service
+from dlpx_remote.mounts import attaching, kernelmounts, mountinfo, service
 from dlpx_remote.mounts.base import MountBusy, MountFailed, MountRefused, Owner, Reach
 from dlpx_remote.mounts.host import HostMounts
 from dlpx_remote.mounts.local import LocalExporter
@@ -243,7 +243,7 @@ _STEPS: tuple[tuple[Any, str], ...] = (
     (HostMounts, "_run_mount"),
     (HostMounts, "_either"),
     (HostMounts, "_unmount"),
-    (service, "make_within"),
+    (attaching, "make_within"),
     (service, "remove_within"),
 )
 """Everything that changes the ledger, this machine or a host. Before the one is after the one before it."""
