@@ -8,12 +8,13 @@ is one program with its arguments, run through the account's way to become root:
 from __future__ import annotations
 
 import contextlib
+import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dlpx_remote.mounts import mountinfo
 from dlpx_remote.mounts.base import MountBusy, MountFailed, MountRefused, MountUnderWay
-from dlpx_remote.mounts.look import PathState, holders, in_time, look, named, probe, settled, table
+from dlpx_remote.mounts.look import PathState, holders, in_time, look, named, probe, settled, table, write_out
 from dlpx_remote.mounts.mountinfo import MountEntry
 from dlpx_remote.mounts.timely import Changes
 from dlpx_remote.transports.base import CommandResult, CommandTimeout, Connection
@@ -328,12 +329,17 @@ class HostMounts:
 
     def _remove(self, made: Sequence[str], remarks: list[str]) -> None:
         """Take away what was made; what holds something by now, or is gone, stays as it is."""
+        outermost = ""
         for directory in reversed(made):
             result = self._either(["rmdir", "--", directory], f"Removing {directory}")
             said = result.stderr_text
             if result.exit_code != 0 and "No such file" not in said:
                 remarks.append(f"The directory {directory} was left behind: {_said(result, 'rmdir')}.")
-                return
+                break
+            outermost = directory
+        if outermost:
+            # Else a loss of power brings it back, and then nobody knows any more who made it.
+            write_out(self._connection, posixpath.dirname(outermost))
 
     def _either(self, arguments: list[str], doing: str) -> CommandResult:
         """As root, or else as the account itself, which may do it where root may not (a home on NFS)."""
