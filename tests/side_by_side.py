@@ -26,14 +26,16 @@ _UNIT = _TESTS / "unit"
 _HOSTS = _TESTS / "hosts"
 _MACHINES = _TESTS / "nfs"
 _TOGETHER = (
-    _MACHINES,
-    _HOSTS / "test_postgres_example.py",
-    _HOSTS / "lifecycle" / "test_bad_hosts.py",
-    _TESTS / "jobs",
-    _UNIT / "jobs" / "test_kills.py",
+    # Machines of their own for these: all tests of that folder in one process would outlast all others.
+    (_MACHINES / "test_mounts.py", _MACHINES / "test_nfs_host_fixture.py", _MACHINES / "test_vm.py"),
+    (_MACHINES,),
+    (_HOSTS / "test_postgres_example.py",),
+    (_HOSTS / "lifecycle" / "test_bad_hosts.py",),
+    (_TESTS / "jobs",),
+    (_UNIT / "jobs" / "test_kills.py",),
 )
 """Folders and modules whose tests share what is too expensive for every process, such as virtual machines:
-with ``--dist loadgroup``, one process runs all of such a place."""
+with ``--dist loadgroup``, one process runs all of such places. Of several that a test is in, the first counts."""
 _CAMPAIGNS = (_TESTS / "nfs" / "test_three_hosts.py", _TESTS / "nfs" / "test_one_host.py")
 """Modules that take minutes: run by ``tox -e faults``, else only with ``--all-faults``, or when named."""
 _SAID = "said"
@@ -112,9 +114,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     items.sort(key=lambda item: not item.path.is_relative_to(_UNIT))
     for item in items:
-        for folder in _TOGETHER:
-            if item.path.is_relative_to(folder):
-                item.add_marker(pytest.mark.xdist_group(folder.name))
+        for places in _TOGETHER:
+            if any(item.path.is_relative_to(place) for place in places):
+                item.add_marker(pytest.mark.xdist_group(places[0].name))
+                break
 
 
 def _leave_out_campaigns(config: pytest.Config, items: list[pytest.Item]) -> None:
