@@ -35,7 +35,7 @@ _TOGETHER = (
     (_UNIT / "jobs" / "test_kills.py",),
 )
 """Folders and modules whose tests share what is too expensive for every process, such as virtual machines:
-with ``--dist loadgroup``, one process runs all of such places. Of several that a test is in, the first counts."""
+with ``--dist loadgroup``, one process runs all that stand in one line. A test is in the first it fits."""
 _CAMPAIGNS = (_TESTS / "nfs" / "test_three_hosts.py", _TESTS / "nfs" / "test_one_host.py")
 """Modules that take minutes: run by ``tox -e faults``, else only with ``--all-faults``, or when named."""
 _SAID = "said"
