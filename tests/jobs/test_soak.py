@@ -1,6 +1,6 @@
 """Random kills of workers under concurrent jobs: no job is lost, nothing is run twice, no two jobs meet.
 
-Some seconds in the suite; ``tox -e soak`` for as long as wanted (``--soak-minutes``), with the kills 1 to 30
+Some kills in the suite; ``tox -e soak`` for as long as wanted (``--soak-minutes``), with the kills 1 to 30
 seconds apart.
 """
 
@@ -25,7 +25,8 @@ from tests.jobs.soaking import AT_ONCE, ONCE, STEPS, work
 
 _WORKERS = 2
 _DATA_SETS = 6
-_SHORT = 8.0  # seconds
+_KILLS = 4  # in the suite
+_PATIENCE = 60.0  # seconds for something to happen
 _RECOVERY = 30.0
 
 
@@ -51,13 +52,14 @@ def test_no_invariant_is_broken(
     workers = [new_worker(number) for number in range(_WORKERS)]
     references: list[str] = []
     kills = 0
-    until = time.monotonic() + (_SHORT if minutes is None else 60 * minutes)
+    until = float("inf") if minutes is None else time.monotonic() + 60 * minutes
     try:
-        while time.monotonic() < until:
-            next_kill = time.monotonic() + (
-                chance.uniform(0.5, 2.0) if minutes is None else chance.uniform(1, 30)
-            )
-            while time.monotonic() < min(next_kill, until):
+        while time.monotonic() < until and (minutes is not None or kills < _KILLS):
+            began, before = time.monotonic(), _ended(jobs)
+            next_kill = began + (chance.uniform(0.1, 0.8) if minutes is None else chance.uniform(1, 30))
+            while time.monotonic() < min(next_kill, until) or (
+                minutes is None and _ended(jobs) == before and time.monotonic() < began + _PATIENCE
+            ):
                 waiting = len(jobs.all((JobState.QUEUED,), newest=AT_ONCE))
                 for _ in range(AT_ONCE - waiting):
                     references.append(_submit(jobs, chance, tmp_path))
@@ -83,6 +85,10 @@ def test_no_invariant_is_broken(
     for data_set in tmp_path.glob("data-set-*"):
         _check_data_set(data_set, {job.reference: job for job in ended})
     store.close()
+
+
+def _ended(jobs: Jobs) -> int:
+    return len(jobs.all([state for state in JobState if state.ended], newest=1000))
 
 
 def _submit(jobs: Jobs, chance: random.Random, directory: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from dlpx_remote.engine import Engine
 from dlpx_remote.engine_events import Webhook
 from dlpx_remote.engine_schedules import Retention
 from dlpx_remote.engine_sources import Given
-from dlpx_remote.jobs.model import JobState
+from dlpx_remote.jobs.model import ACTIVE, JobState
 from dlpx_remote.store import Store
 from dlpx_remote.store.models import EnvironmentRow
 from dlpx_remote.workflows.reboots import Boot, BootRecords
@@ -32,8 +31,9 @@ EVERY_MINUTE = "* * * * *"
 
 @pytest.fixture
 def engine(site: Site) -> Iterator[Engine]:
-    """An engine with a dSource and a VDB."""
+    """An engine with a dSource and a VDB, which also is a worker: it takes what the clock leaves to one."""
     with site.open() as engine:
+        engine.jobs.open_for_work(parallel=4)
         engine.jobs.result(
             engine.dsources.link("orders", "here", str(site.sources / "orders"), plugin="Trees")
         )
@@ -44,24 +44,13 @@ def engine(site: Site) -> Iterator[Engine]:
         engine.jobs.result(engine.dsources.delete("orders", force=True))
 
 
-def look(engine: Engine, site: Site, now: datetime) -> list[str]:
-    """One look at the clock, and everything that it began worked off by a worker; what was said."""
+def look(engine: Engine, now: datetime) -> list[str]:
+    """One look at the clock, and everything that it began worked off; what was said."""
     said: list[str] = []
     with ThreadPoolExecutor() as pool:
         engine.schedules.tick(now, pool, said.append)
-    if engine.jobs.all((JobState.QUEUED,)):
-        command = [
-            sys.executable,
-            "-m",
-            "dlpx_remote",
-            "-v",
-            "--state",
-            str(site.state),
-            "worker",
-            "--idle",
-            "0.2",
-        ]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
+    for job in engine.jobs.all((JobState.QUEUED, *ACTIVE)):
+        assert engine.jobs.follow(job.reference, timeout=120).state.ended
     return said
 
 
@@ -77,14 +66,14 @@ def test_schedules_sync_snapshot_refresh_check_and_tidy(engine: Engine, site: Si
         engine.schedules.add(source, action, EVERY_MINUTE, now=NOW)
     (site.sources / "orders" / "row2").write_text("new")
 
-    said = look(engine, site, NOW + timedelta(minutes=1))
+    said = look(engine, NOW + timedelta(minutes=1))
 
     jobs = {job.operation for job in engine.jobs.all((JobState.SUCCEEDED,))}
     assert {"dsource sync", "vdb snapshot"} <= jobs
     assert [one.value for one in engine.snapshots.all("orders")] == [{"rows": 1}, {"rows": 2}]
     assert [(one.status, one.error) for one in engine.schedules.statuses("copy")] == [("ACTIVE", "")]
     assert any("status copy: ACTIVE" in line for line in said)
-    assert look(engine, site, NOW + timedelta(minutes=1, seconds=10)) == [], "nothing is due twice"
+    assert look(engine, NOW + timedelta(minutes=1, seconds=10)) == [], "nothing is due twice"
 
     engine.schedules.add("copy", "refresh", EVERY_MINUTE, now=NOW)
     tidy = engine.schedules.add("orders", "retention", EVERY_MINUTE, retention=Retention(count=1), now=NOW)
@@ -92,7 +81,7 @@ def test_schedules_sync_snapshot_refresh_check_and_tidy(engine: Engine, site: Si
         engine.schedules.enable(one.reference, one.action == "refresh")
     assert engine.schedules.run(tidy.reference) == [], "the VDB still stands on the older snapshot"
     # Switched on just now, it is due a minute from this moment, not from the one the tests were collected at.
-    look(engine, site, datetime.now(UTC) + timedelta(minutes=2))
+    look(engine, datetime.now(UTC) + timedelta(minutes=2))
     assert (site.targets / "copy" / "row2").read_text() == "new"
 
 
@@ -102,7 +91,7 @@ def test_runs_that_no_worker_began_are_made_once_and_told(
     engine.events.configure(Webhook(receiver.url))
     added = engine.schedules.add("copy", "status", "*/10 * * * *", now=NOW)
 
-    said = look(engine, site, NOW + timedelta(hours=2))
+    said = look(engine, NOW + timedelta(hours=2))
 
     assert told(engine, receiver, "schedule.missed") == [
         {
@@ -147,10 +136,10 @@ def test_a_webhook_is_told_when_a_check_finds_another_status(
     engine.schedules.add("copy", "status", EVERY_MINUTE, now=NOW)
     running = site.targets / "copy" / "RUNNING"
     for minute in (1, 2):
-        look(engine, site, NOW + timedelta(minutes=minute))
+        look(engine, NOW + timedelta(minutes=minute))
     assert told(engine, receiver, "status.changed") == [], "it is as it was"
     running.rename(running.with_name("elsewhere"))
-    look(engine, site, NOW + timedelta(minutes=3))
+    look(engine, NOW + timedelta(minutes=3))
     running.with_name("elsewhere").rename(running)
     assert engine.vdbs.status("copy") == "ACTIVE"
 
@@ -165,7 +154,7 @@ def test_after_a_reboot_what_was_active_is_mounted_and_started(
     """The host is this machine, which cannot be rebooted: the boot that was seen before is made up."""
     engine.events.configure(Webhook(receiver.url))
     here = engine.environment("here").reference
-    look(engine, site, NOW)
+    look(engine, NOW)
     store = Store(site.state)
     known = BootRecords(store).get(here)
     assert known is not None
@@ -175,12 +164,12 @@ def test_after_a_reboot_what_was_active_is_mounted_and_started(
     subprocess.run(["umount", copy], check=True)
     BootRecords(store).put(here, Boot("another boot", None, {}))
 
-    said = look(engine, site, NOW + timedelta(minutes=1))
+    said = look(engine, NOW + timedelta(minutes=1))
 
     assert "here was rebooted: bringing 1 of its sources up again." in said
     assert told(engine, receiver, "host.rebooted") == [{"environment": "here", "sources_to_bring_up": 1}]
     assert (copy / "RUNNING").exists()
-    look(engine, site, NOW + timedelta(minutes=2))
+    look(engine, NOW + timedelta(minutes=2))
     settled = BootRecords(store).get(here)
     store.close()
     assert settled is not None
@@ -189,17 +178,17 @@ def test_after_a_reboot_what_was_active_is_mounted_and_started(
 
 def test_what_does_not_come_up_is_tried_for_half_an_hour(engine: Engine, site: Site) -> None:
     here = engine.environment("here").reference
-    look(engine, site, NOW)
+    look(engine, NOW)
     store = Store(site.state)
     BootRecords(store).put(here, Boot("another boot", None, {}))
     copy = site.targets / "copy"
     (copy / "RUNNING").unlink()
     (copy / "RUNNING").mkdir()  # so that the plugin's start fails
 
-    said = [look(engine, site, NOW + timedelta(minutes=minute)) for minute in (1, 2, 20)]
+    said = [look(engine, NOW + timedelta(minutes=minute)) for minute in (1, 2, 20)]
     tried = [job for job in engine.jobs.all() if job.operation == "vdb start"]
     assert len(tried) == 3, said
-    given_up = look(engine, site, NOW + timedelta(minutes=40))
+    given_up = look(engine, NOW + timedelta(minutes=40))
     boot = BootRecords(store).get(here)
     store.close()
     (copy / "RUNNING").rmdir()
