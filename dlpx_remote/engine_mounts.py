@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from dlpx_remote.environments.model import Environment, HostType
 from dlpx_remote.environments.registry import Registry
+from dlpx_remote.environments.validation import check_host
 from dlpx_remote.errors import InvalidRequest, NotFound
 from dlpx_remote.mounts.base import Exporter, Mounted, Owner, Placement, Reach
 from dlpx_remote.mounts.ganesha import GaneshaExporter
@@ -119,6 +121,7 @@ class Nfs:
                 "Where the system's NFS-Ganesha listens is not the engine's to say.",
                 "Say it in its configuration (Bind_addr), and here only the port.",
             )
+        _check_addresses(choice)
         present = self.choice()
         if replace(choice, address=None) != replace(present, address=None):
             if self._exports(present):
@@ -132,7 +135,18 @@ class Nfs:
             self._exporters.clear()
 
     def configure_host(self, environment: Environment, choice: HostChoice) -> None:
-        """Say how one host and the server reach each other; an empty choice forgets what was said."""
+        """Say how one host and the server reach each other; an empty choice forgets what was said.
+
+        Raises:
+            InvalidRequest: an address is none, or an option has a space.
+        """
+        if choice.address is not None:
+            check_host(choice.address)
+        for each in choice.clients:
+            _check_client(each)
+        for each in choice.options:
+            if not each or " " in each:
+                raise InvalidRequest(f"{each!r} is no mount option.", "Repeat --option for each: --option rw")
         if choice == HostChoice():
             self._settings.remove(_HOST + environment.reference)
             return
@@ -291,8 +305,13 @@ class MountsByHand:
             environment: name or reference; None for all.
             path: absolute path on the host; None for all there.
             force: see :meth:`dlpx_remote.mounts.base.Mounting.detach`.
+
+        Raises:
+            NotFound: there is no such volume, and none that was mounted.
         """
         mounts = self._mounts()
+        if not mounts.placed(volume) and not self._path(volume).is_dir():
+            raise NotFound(f"There is no volume {volume}.", "See: dlpx-remote storage list")
         if environment is None:
             return mounts.detach(volume, force=force)
         return mounts.detach_from(volume, self._registry.get(environment).reference, path, force=force)
@@ -307,6 +326,25 @@ class MountsByHand:
             return self._registry.get(reference).name
         except NotFound:
             return reference
+
+
+def _check_addresses(choice: NfsChoice) -> None:
+    try:
+        ipaddress.ip_address(choice.listen)
+    except ValueError:
+        raise InvalidRequest(
+            f"{choice.listen!r} is no address to listen on.",
+            f"Give one of this machine's IP addresses, or {EVERYWHERE} for all.",
+        ) from None
+    if choice.address is not None:
+        check_host(choice.address)
+
+
+def _check_client(client: str) -> None:
+    try:
+        ipaddress.ip_network(client, strict=False)
+    except ValueError:
+        check_host(client)
 
 
 def _host(value: dict[str, object]) -> HostChoice:

@@ -14,11 +14,15 @@ from dlpx_remote.cli.bundles import Bundle
 from dlpx_remote.cli.following import run_job
 from dlpx_remote.cli.options import OutputOption
 from dlpx_remote.cli.output import Output, say
+from dlpx_remote.cli.reading import text_of
 from dlpx_remote.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from dlpx_remote.engine import Engine
     from dlpx_remote.engine_sources import Asked, Given, Hook
+
+_PARAMETERS = "Name a file with an object of names and values: mountPath: /srv/clone"
+_HOOKS = "Name a file with a JSON list of objects with event, name, and script or template."
 
 ParamOption = Annotated[
     list[str] | None,
@@ -102,7 +106,9 @@ def given(texts: Sequence[str] | None, file: Path | None) -> Given:
     for text in texts or ():
         name, separator, value = text.partition("=")
         if not separator or not name.strip("."):
-            raise InvalidRequest(f"--param {text}: there is no NAME=VALUE in it.")
+            raise InvalidRequest(
+                f"--param {text}: there is no NAME=VALUE in it.", "For example: --param mountPath=/srv/clone"
+            )
         named[name] = value
     return Given(_from_file(file) if file is not None else {}, named)
 
@@ -127,17 +133,15 @@ def hooks_of_file(file: Path | None) -> list[Hook]:
 
     if file is None:
         return []
+    text = text_of(file, f"--hooks-file: {file}", _HOOKS)
     try:
         found = []
-        for each in json.loads(file.read_text("utf-8")):
+        for each in json.loads(text):
             said = dict(each)
             event, name, template = said.pop("event"), said.pop("name"), said.pop("template", None)
             found.append(Hook(event, name, Script(**said), template))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InvalidRequest(
-            f"--hooks-file: {file} holds no hooks: {error}.",
-            "Write a JSON list of objects with event, name, and script or template.",
-        ) from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidRequest(f"--hooks-file: {file} holds no hooks: {error}.", _HOOKS) from None
     return found
 
 
@@ -147,10 +151,7 @@ def read_script(file: Path) -> str:
     Raises:
         InvalidRequest: it cannot be read.
     """
-    try:
-        return file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The script {file} cannot be read: {error}.") from None
+    return text_of(file, f"The script {file}", "Name a file with a script that you may read.")
 
 
 def interpreter_of(file: Path) -> Any:
@@ -190,7 +191,9 @@ def _hook(text: str, number: int, login_shell: bool) -> Hook:
 
     event, separator, where = text.partition("=")
     if not separator or not where:
-        raise InvalidRequest(f"--hook {text}: there is no EVENT=FILE in it.")
+        raise InvalidRequest(
+            f"--hook {text}: there is no EVENT=FILE in it.", "For example: --hook configure-clone=./mask.sh"
+        )
     if where.startswith("template:"):
         name = where.removeprefix("template:")
         return Hook(event, f"{number} {name}"[:100], template=name)
@@ -200,16 +203,15 @@ def _hook(text: str, number: int, login_shell: bool) -> Hook:
 
 
 def _from_file(file: Path) -> dict[str, Any]:
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"--params-file: {file} cannot be read: {error}.") from None
+    text = text_of(file, f"--params-file: {file}", _PARAMETERS)
     try:
         values = _json_or_yaml(text, file)
     except ValueError as error:
-        raise InvalidRequest(f"--params-file: {file} is neither JSON nor YAML: {error}") from None
+        raise InvalidRequest(
+            f"--params-file: {file} is neither JSON nor YAML: {error}", _PARAMETERS
+        ) from None
     if not isinstance(values, dict):
-        raise InvalidRequest(f"--params-file: {file} holds no object.", "Write names and values in it.")
+        raise InvalidRequest(f"--params-file: {file} holds no object.", _PARAMETERS)
     return values
 
 

@@ -9,6 +9,7 @@ import typer
 
 from dlpx_remote.cli.options import SECRET, OutputOption, reference
 from dlpx_remote.cli.output import Output, as_json, say, table
+from dlpx_remote.cli.reading import text_of
 from dlpx_remote.cli.session import open_engine
 from dlpx_remote.errors import InvalidRequest
 
@@ -148,7 +149,4 @@ def _account(credential: Credential) -> str:
 
 
 def _read(file: Path) -> str:
-    try:
-        return file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"--public-key: {file} cannot be read: {error}.", "Name PATH.pub.") from None
+    return text_of(file, f"--public-key: {file}", "Name PATH.pub.").strip()

@@ -88,8 +88,10 @@ def unmount(
       dlpx-remote unmount VDB-3 --force
     """
     with open_engine(context) as engine:
+        mounted = bool(engine.mounts.all(volume))
         for remark in engine.mounts.unmount(volume, environment, path, force=force):
             complain(remark)
+    say(f"Unmounted {volume}." if mounted else f"{volume} was mounted nowhere.")
 
 
 @commands.command("status")
@@ -187,6 +189,11 @@ def configure(
         }
         changes = {name: value for name, value in given.items() if value is not None}
         engine.mounts.nfs.configure(replace(choice, **changes))  # type: ignore[arg-type]
+    say(
+        "What holds from now on: dlpx-remote nfs status"
+        if changes
+        else "Nothing was given, nothing is changed."
+    )
 
 
 @commands.command("host")
@@ -217,7 +224,12 @@ def host(
 
     with open_engine(context) as engine:
         found = engine.environment(environment)
-        engine.mounts.nfs.configure_host(found, HostChoice(address, tuple(client or ()), tuple(option or ())))
+        choice = HostChoice(address, tuple(client or ()), tuple(option or ()))
+        engine.mounts.nfs.configure_host(found, choice)
+    if choice == HostChoice():
+        say(f"{found.name} and the server reach each other as usual.")
+    else:
+        say(f"Kept for {found.name}; it holds for mounts from now on.")
 
 
 @commands.command("stop")
@@ -230,3 +242,4 @@ def stop(context: typer.Context) -> None:
     """
     with open_engine(context) as engine:
         engine.mounts.nfs.stop()
+    say("The engine's NFS server does not run; the next mount starts it.")

@@ -73,7 +73,7 @@ def lineage(context: typer.Context, output: OutputOption = Output.TABLE) -> None
     if output is Output.JSON:
         as_json(tree)
     elif not tree:
-        say("Nothing yet. Link a dSource first: dlpx-remote dsource link NAME ENV SOURCE_CONFIG")
+        say("Nothing yet. Link a dSource first: dlpx-remote dsource link NAME -e ENV --source-config NAME")
     else:
         for root in tree:
             say(root["what"])

@@ -12,6 +12,7 @@ import typer
 from dlpx_remote.cli.discovery import discovered_rows
 from dlpx_remote.cli.options import OutputOption
 from dlpx_remote.cli.output import Output, as_json, say, table
+from dlpx_remote.cli.reading import text_of
 from dlpx_remote.cli.session import open_engine
 from dlpx_remote.errors import InvalidRequest
 
@@ -100,10 +101,7 @@ def _read_parameters(text: str) -> dict[str, Any]:
     if text == "-":
         text = sys.stdin.read()
     elif text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"--parameters: {text[1:]} cannot be read: {error}", _EXAMPLE) from None
+        text = text_of(Path(text[1:]), f"--parameters: {text[1:]}", _EXAMPLE)
     try:
         values = json.loads(text)
     except ValueError as error:

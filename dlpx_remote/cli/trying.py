@@ -17,6 +17,7 @@ from dlpx_remote.cli.exits import Exit
 from dlpx_remote.cli.logins import HostLogin
 from dlpx_remote.cli.options import OutputOption
 from dlpx_remote.cli.output import Output, as_json, complain, say, warn
+from dlpx_remote.cli.reading import text_of
 from dlpx_remote.cli.session import ask_secret, settings
 from dlpx_remote.errors import InvalidRequest, RemoteError
 
@@ -182,14 +183,14 @@ def _read_arguments(file: Path | None) -> Mapping[str, Any]:
         return {}
     import yaml
 
+    text = text_of(file, f"The file {file} with the arguments", "Give --arguments a readable file.")
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise InvalidRequest(
-            f"The arguments in {file} cannot be read: {error.strerror}.", "Give --arguments a readable file."
+            f"The arguments in {file} are neither YAML nor JSON: {error}.",
+            "Write an object with the operation's argument names, for example: repository: {name: …}",
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The arguments in {file} are neither YAML nor JSON: {error}.") from None
     if found is None:
         return {}
     if not isinstance(found, dict):

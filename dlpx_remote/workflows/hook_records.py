@@ -177,9 +177,13 @@ def check_script(script: Script) -> None:
     if script.login_shell and script.interpreter != "bash":
         raise InvalidRequest("Only bash scripts can run in a login shell.", "Leave the login shell out.")
     if not script.script.strip() or "\x00" in script.script:
-        raise InvalidRequest("The script of a hook must not be empty or hold a NUL character.")
+        raise InvalidRequest(
+            "The script of a hook must not be empty or hold a NUL character.", "Name the file of a script."
+        )
     if script.timeout is not None and script.timeout <= 0:
-        raise InvalidRequest("The time-out of a hook must be at least one second.")
+        raise InvalidRequest(
+            "The time-out of a hook must be at least one second.", "Give --timeout the seconds it may take."
+        )
 
 
 def _check_name(name: str) -> None:
@@ -194,7 +198,7 @@ def _template_row(session: Session, name: str) -> HookTemplateRow:
     row = session.scalars(select(HookTemplateRow).where(HookTemplateRow.name == name)).first()
     if row is None:
         known = session.scalars(select(HookTemplateRow.name)).all()
-        raise not_found("hook template", name, known, "Add one: dlpx-remote hook template add NAME FILE.")
+        raise not_found("hook template", name, known, "Keep one: dlpx-remote hook template set NAME FILE")
     return row
 
 

@@ -347,7 +347,10 @@ def _row(session: Session, name: str, kind: Kind | None = None) -> SourceRow:
             f"{name} is a {_WORDS[found.kind]}, not a {word}.",
             f"Use dlpx-remote {found.kind} instead.",
         )
-    how = {"dsource": "Link one: dlpx-remote dsource link NAME …", "vdb": "dlpx-remote vdb provision NAME …"}
+    how = {
+        "dsource": "Link one: dlpx-remote dsource link NAME …",
+        "vdb": "Make one: dlpx-remote vdb provision NAME …",
+    }
     statement = select(SourceRow.name)
     if kind is not None:
         statement = statement.where(SourceRow.kind == kind)
