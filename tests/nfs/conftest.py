@@ -104,15 +104,15 @@ def engine_user(nfs_vm: VmHost) -> Owner:
     return Owner(int(uid), int(gid))
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each test: no new mount, process or file on a machine that it used."""
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_behind(_machines: _Machines) -> Iterator[None]:
+    """After the tests of a module: no new mount, process or file on a machine.
+
+    To look after each test would take a fifth of what all of them take.
+    """
     yield
-    if not {"nfs_vm", "two_nfs_vms"}.intersection(request.fixturenames):
-        return
-    machines: _Machines = request.getfixturevalue("_machines")
-    extra = {host.port: host.left_behind(before) for host, before in machines.started.items()}
+    extra = {host.port: host.left_behind(before) for host, before in _machines.started.items()}
     if any(extra.values()):
-        for host in machines.started:
-            machines.take_as_it_is(host)  # one culprit fails one test
+        for host in _machines.started:
+            _machines.take_as_it_is(host)  # one culprit fails one module
     assert not any(extra.values()), f"left behind on the machines (by port): {extra}"
