@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +123,7 @@ class KernelExporter:
             return (str(error),)
         lacking = sorted(self._entries().keys() - self.names())
         if not lacking:
-            return ()
+            return self._without_locks()
         return (
             f"The kernel's NFS server does not serve {', '.join(lacking)}, which {self._file} names. "
             "Run exportfs -a as root.",
@@ -131,6 +131,15 @@ class KernelExporter:
 
     def close(self) -> None:
         """See :meth:`dlpx_remote.mounts.base.Exporter.close`."""
+
+    def _without_locks(self) -> tuple[str, ...]:
+        """Version 3 has its locks from another service, and who asks for one without it gets no answer."""
+        if self._version() != "3" or _runs("rpc.statd"):
+            return ()
+        return (
+            "The kernel's NFS server serves version 3 only, and rpc.statd does not run: a program on a host "
+            "that locks a file waits for ever. Run systemctl enable --now rpc-statd as root.",
+        )
 
     def _options(self, export: Export) -> str:
         number = uuid.uuid5(_NUMBERS, str(export.directory))
@@ -343,3 +352,12 @@ def _without(entry: _Entry, other: _Entry) -> _Entry:
 
 def _served(entry: _Entry, table: Mapping[str, Mapping[str, str]]) -> bool:
     return bool(entry.clients) and entry.clients.keys() <= table.get(entry.path, {}).keys()
+
+
+def _runs(program: str) -> bool:
+    """Whether a process of that name runs on this machine."""
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(OSError):
+            if path.read_text().strip() == program:
+                return True
+    return False

@@ -16,11 +16,9 @@ from tests.hosts.transports.test_files import target_of_host
 from tests.nfs.vm_host import VmHost
 from tests.storage.file_systems import in_memory, mounted, run
 
-RULE = (
-    "engine ALL=(root) NOPASSWD: /usr/bin/mount -t nfs -o *, /usr/bin/umount -c -i *, "
-    "/usr/bin/mkdir -- *, /usr/bin/rmdir -- *"
-)
-"""What a host's administrator is asked to allow, in sudoers."""
+_PAGE = Path(__file__).parents[2] / "docs" / "mounts.md"
+RULE = _PAGE.read_text(encoding="utf-8").partition("```sudoers\n")[2].partition("\n```")[0]
+"""What the page asks a host's administrator to allow, in sudoers."""
 
 
 @contextmanager

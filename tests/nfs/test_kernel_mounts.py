@@ -17,6 +17,7 @@ from tests.nfs.servers import KernelServer
 from tests.nfs.vm_host import VmHost
 
 AT = "/srv/kernel"
+_LOCK = 'import fcntl; fcntl.lockf(open("file", "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)'
 
 
 @pytest.fixture
@@ -47,7 +48,9 @@ def only_3(kernel_server: KernelServer) -> Iterator[None]:
     """The server serves NFS 3, and nothing newer."""
     kernel_server.root("rpc.nfsd 0; rpc.nfsd --no-nfs-version 4 4")
     yield
-    kernel_server.root("rpc.nfsd 0; nfsd-up >/dev/null; grep -q '+4.1' /proc/fs/nfsd/versions")
+    # the server waits for rpc.statd when it ends
+    kernel_server.root("rpc.nfsd 0; pkill rpc.statd || true; nfsd-up >/dev/null")
+    kernel_server.root("grep -q '+4.1' /proc/fs/nfsd/versions")
 
 
 @pytest.fixture
@@ -91,16 +94,30 @@ def test_a_host_falls_back_to_version_3_and_it_is_said(
 
 
 @pytest.mark.usefixtures("only_3")
-def test_version_3_asks_for_locks_where_the_host_can_run_statd_and_shows_access_control_lists(
-    served: Source, mounts: HostMounts, nfs_vm: VmHost
+def test_version_3_has_locks_where_both_sides_run_statd_and_shows_access_control_lists(
+    served: Source, mounts: HostMounts, nfs_vm: VmHost, kernel_server: KernelServer
 ) -> None:
+    exporter = kernel_server.exporter()
+    (problem,) = exporter.problems()
+    assert "rpc.statd does not run: a program on a host that locks a file waits for ever" in problem
+    kernel_server.root("rpc.statd")
+    assert exporter.problems() == ()
+    exporter.close()
     mounted = mounts.mount(AT, served)
     try:
         assert (mounted.version, len(mounted.remarks)) == ("3", 1)
         assert "nolock" not in mounted.options
         assert "user:4242:r--" in as_user(nfs_vm, "getfacl -n file 2>&1")
         assert as_user(nfs_vm, "setfacl -m u:4243:rw file; getfacl -n file | grep 4243") == "user:4243:rw-\n"
+        nfs_vm.root(f"cd {AT}; runuser -u engine -- flock file sleep 60 </dev/null >/dev/null 2>&1 &")
+        kernel_server.root("until grep -q POSIX /proc/locks; do sleep 0.1; done")
+        locking = f"cd {kernel_server.place}/data; python3 -c '{_LOCK}' 2>&1 || true"
+        assert "Resource temporarily unavailable" in kernel_server.root(locking)
+        nfs_vm.root("pkill -u engine sleep")
+        kernel_server.root("until ! grep -q POSIX /proc/locks; do sleep 0.1; done")
+        assert kernel_server.root(locking) == ""
     finally:
+        nfs_vm.root("pkill -u engine sleep || true")
         mounts.unmount(AT, served, mounted.made)
         nfs_vm.root("pkill rpc.statd || true")
 
