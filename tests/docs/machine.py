@@ -35,6 +35,8 @@ HOSTS = (
 """Names in the pages; each is an address of this machine's own loopback, from 127.0.1.1 on."""
 ACCOUNTS = ("oracle", "me", "engine", "deploy")
 """Who may log in there besides root and postgres: all with the reader's key."""
+MAY = (ROOT / "docs" / "mounts.md").read_text("utf-8").partition("```sudoers\n")[2].partition("\n")[0]
+"""What an account may do as root: the line of the page about mounts, and bind mounts here."""
 READER = "/root"
 """The home directory of who carries the pages out, who is root."""
 
@@ -90,7 +92,7 @@ mkdir -p /var/lib/apt/lists/partial
 mkdir -p /run/sshd /run/lock /run/secrets
 for account in $ACCOUNTS; do
     useradd --create-home --shell /bin/bash --password '*' "$account"
-    echo "$account ALL=(ALL) NOPASSWD: ALL" >>/etc/sudoers.d/pages
+    echo "$account ${MAY#* }" >>/etc/sudoers.d/pages
 done
 rm -rf "$READER/.ssh"
 mkdir -m 700 "$READER/.ssh"
@@ -225,6 +227,7 @@ def machine(base: Path) -> Iterator[Machine]:
         "PATH": _PATH,
         "INSIDE": _INSIDE,
         "ACCOUNTS": " ".join(ACCOUNTS),
+        "MAY": f"{MAY}, /usr/bin/mount -o *",
         "READER": READER,
         "SSHD": str(sshd),
     }
