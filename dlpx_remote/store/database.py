@@ -278,6 +278,11 @@ def _parse_url(text_of_url: str) -> URL:
         REDACTOR.register(str(url.password))
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StateError(
+            f"The state cannot be kept in {url.get_backend_name()}.",
+            "Use PostgreSQL (postgresql://user@host/database), or leave it out for SQLite.",
+        )
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise StateError(
             "The state cannot be kept in memory.", "Give a path: sqlite:////absolute/path, or leave it out."

@@ -14,6 +14,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -184,11 +185,19 @@ def _waits_for_a_walk(block: Block) -> bool:
     return WALK in (block.marked("not run") or "")
 
 
-def sentence(seconds: float) -> str:
-    """What a page says of it."""
+def sentence(seconds: float, load: float = 0) -> str:
+    """What a page says of it.
+
+    Args:
+        seconds: that the commands took.
+        load: how many processes wanted to compute on this machine before.
+    """
     minutes, rest = divmod(round(seconds), 60)
-    where = f"an empty Debian 12 on a machine with {os.cpu_count()} cores and a mirror of packages nearby"
-    return f"Walked from {where}, all\ncommands of this page took {minutes} min {rest} s."
+    others = f" busy with {load:.0f} other processes" if load >= 1 else ""
+    where = (
+        f"an empty Debian 12 with a mirror of packages nearby, on a machine of {os.cpu_count()} cores{others}"
+    )
+    return f"Walked from {where}:\nall commands of this page took {minutes} min {rest} s."
 
 
 def main(arguments: list[str]) -> int:
@@ -198,16 +207,19 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--from", dest="made_before", type=Path, help="a tree that debootstrap made")
     parser.add_argument("pages", nargs="*", default=PAGES)
     asked, code = parser.parse_args(arguments), 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so take the machine away
     for name in asked.pages:
         with empty_machine(asked.made_before) as machine:
+            load = os.getloadavg()[0]
             troubles, seconds, ran = walk(machine, ROOT / name)
-        print(f"{name}: {ran} blocks. {sentence(seconds)}", flush=True)
+        told = sentence(seconds, load)
+        print(f"{name}: {ran} blocks. {told}", flush=True)
         for trouble in troubles:
             print(trouble, end="\n\n", flush=True)
             code = 1
         if asked.write and not troubles:
             text = (ROOT / name).read_text("utf-8")
-            (ROOT / name).write_text(TIMES.sub(sentence(seconds), text), "utf-8")
+            (ROOT / name).write_text(TIMES.sub(told, text), "utf-8")
     return code
 
 

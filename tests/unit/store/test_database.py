@@ -270,7 +270,8 @@ def test_a_state_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     [
         ("nonsense", "URL of the database cannot be read"),
         ("sqlite://", "cannot be kept in memory"),
-        ("nosuchdb://localhost/x", "No database is known by the name"),
+        ("mysql://localhost/x", "cannot be kept in mysql"),
+        ("postgresql+nosuch://localhost/x", "No database is known by the name"),
         (
             "postgresql+pg8000://anna:hunter2secret@localhost/x",
             "driver of 'postgresql\\+pg8000' is not installed",
