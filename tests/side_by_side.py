@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from containers.nfs_vm.build import build as build_machine
 from containers.ssh import build
@@ -33,6 +34,7 @@ _TOGETHER = (
     (_HOSTS / "lifecycle" / "test_bad_hosts.py",),
     (_TESTS / "jobs",),
     (_UNIT / "jobs" / "test_kills.py",),
+    (_TESTS / "docs" / "test_pages.py",),
 )
 """Folders and modules whose tests share what is too expensive for every process, such as virtual machines:
 with ``--dist loadgroup``, one process runs all that stand in one line. A test is in the first it fits."""
@@ -108,16 +110,30 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what needs no image, as these are being built meanwhile; keep together what shares much."""
+    """Begin with what needs no image, as these are being built meanwhile."""
     _leave_out_campaigns(config, items)
-    if not is_worker(config):
-        return
-    items.sort(key=lambda item: not item.path.is_relative_to(_UNIT))
-    for item in items:
+    if is_worker(config):
+        items.sort(key=lambda item: not item.path.is_relative_to(_UNIT))
+
+
+class _Together(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands out tests one by one, and those of :data:`_TOGETHER` together, the largest lot first.
+
+    xdist's own way of doing so by marks changes the names of tests, which not every pytest lets it.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(self.config.rootpath, nodeid.partition("::")[0])
         for places in _TOGETHER:
-            if any(item.path.is_relative_to(place) for place in places):
-                item.add_marker(pytest.mark.xdist_group(places[0].name))
-                break
+            if any(path.is_relative_to(place) for place in places):
+                return str(places[0])
+        return nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Together | None:
+    """Keep together what shares much, with ``--dist loadgroup``."""
+    return _Together(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 def _leave_out_campaigns(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ PAGES = [str(page.relative_to(ROOT)) for page in pages() if blocks(page)]
 
 # One process carries all of them out, one after the other, in one machine: making it, and what most pages
 # take for granted, costs more than waiting. A page has up to a hundred commands.
-pytestmark = [pytest.mark.xdist_group("pages"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Tests in several processes: what one of them has to tell arrives."""
+"""Tests in several processes: what one of them has to tell arrives, and what belongs together stays so."""
 
 from __future__ import annotations
 
@@ -20,14 +20,44 @@ def test_that_fails_with_text_that_is_no_unicode():
     assert "x" == "\\udcff"
 """
 
+TOGETHER = """
+import os
+from pathlib import Path
+import pytest
 
-def test_what_tests_say_and_text_that_is_no_unicode_arrive(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", range(9))
+def test_where(number):
+    with Path("processes").open("a") as file:
+        file.write(os.environ["PYTEST_XDIST_WORKER"] + "\\n")
+"""
+GROUPS = """
+from pathlib import Path
+from tests import side_by_side
+
+side_by_side._TOGETHER = ((Path(__file__).parent / "test_together.py",),)
+"""
+
+
+def test_what_tests_say_and_text_that_is_no_unicode_arrive_and_groups_stay_together(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(GROUPS)
     (tmp_path / "test_them.py").write_text(TESTS)
-    plugin = ("-p", "tests.side_by_side", "-c", os.devnull, "-n", "2")
+    (tmp_path / "test_together.py").write_text(TOGETHER)
+    plugin = (
+        "-p",
+        "tests.side_by_side",
+        "--rootdir",
+        ".",
+        "-c",
+        os.devnull,
+        "-n",
+        "2",
+        "--dist",
+        "loadgroup",
+    )
     # Not the engine of the session: there is nothing here that needs one.
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "DOCKER_HOST": "unix:///nowhere"}
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", *plugin, "test_them.py"],
+        [sys.executable, "-m", "pytest", *plugin, "test_them.py", "test_together.py"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -35,5 +65,8 @@ def test_what_tests_say_and_text_that_is_no_unicode_arrive(tmp_path: Path) -> No
         check=False,
     )
     assert "said by a test" in run.stdout, run.stdout + run.stderr
-    assert "1 failed, 1 passed" in run.stdout
+    assert "1 failed, 10 passed" in run.stdout
     assert r"a name \udcff" in run.stdout
+    processes = (tmp_path / "processes").read_text().splitlines()
+    assert len(processes) == 9
+    assert len(set(processes)) == 1, processes
