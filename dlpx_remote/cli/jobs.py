@@ -363,7 +363,7 @@ def _print(job: JobDetails) -> None:
     if job.executor and not job.state.ended:
         say(f"  runs in:    {job.executor}")
     if job.attempt > 1:
-        say(f"  taken over: {job.attempt - 1} time{'s' if job.attempt > 2 else ''}")
+        say("  taken over: yes")
     if job.holds:
         say(f"  holds:      {', '.join(job.holds)}")
     if job.steps:

@@ -136,7 +136,7 @@ class JobDetails(JobSummary):
         holds: the data sets and mount paths that it keeps for itself now, and what it shares with others.
         waits_for: what it needs and others hold, while it is queued: name and the other job.
         executor: the process that runs it: host name and process id.
-        attempt: how many processes have taken it up.
+        attempt: 1 in the first process that took it up; grows when it is given to another or taken up again.
         version: the version of dlpx-remote that took it up last.
     """
 

@@ -151,7 +151,9 @@ def test_a_process_that_dies_leaves_it_to_a_worker_as_others_do_on_purpose(
         finally:
             stop.set()
             worker.join()
-        assert engine.jobs.get("JOB-1").attempt > 1
+        capsys.readouterr()
+        assert main(["--state", str(state), "job", "show", "JOB-1"]) == 0
+        assert "taken over: yes" in capsys.readouterr().out
         assert [Path(one.name).name for one in engine.discovered("db1")[0].repositories] == ["one"]
 
 
