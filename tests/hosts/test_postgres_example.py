@@ -422,6 +422,20 @@ def test_wal_that_is_gone_is_told_and_a_new_copy_helps(linked: Linked) -> None:
         assert virtual.entries() == linked.source.entries()
 
 
+def test_the_checkpoint_of_a_sync_drops_no_wal_that_staging_lacks(linked: Linked) -> None:
+    linked.source.ask("GRANT pg_checkpoint TO replicator")
+    linked.linked("stop_staging")
+    for _ in range(2):
+        linked.source.ask("CALL enter(10)")
+        linked.source.ask("SELECT pg_switch_wal()")
+    try:
+        with linked.copy(linked.sync()) as virtual:
+            virtual.configure()
+            assert virtual.entries() == linked.source.entries()
+    finally:
+        linked.source.ask("REVOKE pg_checkpoint FROM replicator")
+
+
 def test_a_source_that_is_another_cluster_is_refused(linked: Linked) -> None:
     port = next(_PORTS)
     with linked.virtual(directory(linked.host, f"/srv/vdb {port}"), port) as other:

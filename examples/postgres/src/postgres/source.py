@@ -46,9 +46,13 @@ def source(staged_source, source_config):
     )
 
 
-def facts(server, source):
-    """What the source says of itself, asked from the staging host."""
+def facts(server, source, checkpoint=False):
+    """What the source says of itself, asked from the staging host; after a checkpoint, if that is asked."""
     printed = server.run(
-        "ask the source", "source.sh", secrets=source.secrets, SOURCE=source.connection_string
+        "ask the source",
+        "source.sh",
+        secrets=source.secrets,
+        SOURCE=source.connection_string,
+        CHECKPOINT="yes" if checkpoint else "",
     )
     return json.loads(printed)

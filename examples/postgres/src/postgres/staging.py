@@ -1,8 +1,9 @@
 """Staging: a standby of the source, in the dSource's data set.
 
 The first sync makes a base backup, every later one only waits until the standby has replayed what the
-source had written when the sync began. While the engine takes the snapshot, the standby is stopped for a
-moment: then its files are whole on any kind of storage, also where a snapshot is a copy made file by file.
+source had written when the sync began, and a checkpoint after that. While the engine takes the snapshot, the
+standby is stopped for a moment: then its files are whole on any kind of storage, also where a snapshot is a
+copy made file by file.
 """
 
 import logging
@@ -40,7 +41,10 @@ def synchronize(staged_source, repository, source_config, snapshot_parameters):
     if not here.complete() or (snapshot_parameters and snapshot_parameters.resync):
         _base_backup(here, there, found, snapshot_parameters)
     start(staged_source, repository, source_config)
-    _catch_up(here, found, staged_source.parameters.catch_up_seconds or CATCH_UP_SECONDS)
+    seconds = staged_source.parameters.catch_up_seconds or CATCH_UP_SECONDS
+    _catch_up(here, found, seconds)
+    # Only now: with a checkpoint, the source drops the WAL before it, whether or not staging has got it.
+    _catch_up(here, facts(here, there, checkpoint=True), seconds)
     state.note(here)
     here.stop()
 

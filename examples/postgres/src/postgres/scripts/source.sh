@@ -1,6 +1,6 @@
 # A copy replays what came after the source's last checkpoint when it is opened. Where the role may (pg_checkpoint, from
 # PostgreSQL 15 on), there is one now; where it may not, copies open a little slower.
-"$BIN/psql" --no-psqlrc --quiet --no-password --dbname "$SOURCE" --command CHECKPOINT 2> /dev/null
+[ -z "$CHECKPOINT" ] || "$BIN/psql" --no-psqlrc --quiet --no-password --dbname "$SOURCE" --command CHECKPOINT 2> /dev/null
 
 "$BIN/psql" --no-psqlrc --no-align --tuples-only --quiet --no-password --set ON_ERROR_STOP=1 --dbname "$SOURCE" --command "
 SELECT json_build_object(
