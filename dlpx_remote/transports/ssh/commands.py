@@ -6,7 +6,9 @@ one result or error. It does not decide what runs (``bootstrap``) nor how it is 
 
 from __future__ import annotations
 
+import contextlib
 import signal as signals
+import sys
 import time
 from collections.abc import Callable, Collection
 
@@ -23,6 +25,7 @@ from dlpx_remote.transports.base import (
 )
 from dlpx_remote.transports.limits import Idle, Limits, TimeUp, TooMuchOutput, last_words, lost
 from dlpx_remote.transports.ssh.bootstrap import Token
+from dlpx_remote.transports.ssh.deadline import Deadline
 from dlpx_remote.transports.ssh.session import Session
 from dlpx_remote.transports.ssh.streams import MarkedStream, Report
 from dlpx_remote.transports.ssh.wakeup import FEW, Wakeup
@@ -30,6 +33,7 @@ from dlpx_remote.transports.ssh.wakeup import FEW, Wakeup
 _PIECE = 1 << 20
 _SEND_PIECE = 32_000
 _NOISE_KEPT = 4096
+_SOON = 0.005  # seconds between two looks
 SETTLE = 1.0
 """Seconds that a dying session may take to say that it is."""
 
@@ -161,6 +165,26 @@ class Command:
         self._note_patience(limits.max_output, on_output)
         self._read_until(self._finished, limits, on_output)
         return self._result()
+
+    def wait_for_watcher(self, seconds: float, *, reading: bool) -> bool:
+        """Whether it is known, or becomes known, who watches over the command on the host.
+
+        One that has just been handed over may run there by now, and its report be under way.
+
+        Args:
+            seconds: at most.
+            reading: read the answer; else it is left to the thread that does.
+        """
+        deadline = Deadline(seconds)
+        while self.watcher is None and self.sent and not deadline.expired:
+            closed = self._channel.closed or self._channel.eof_received
+            with contextlib.suppress(TooMuchOutput):
+                if reading and self.drain(sys.maxsize):
+                    continue
+            if closed:
+                break
+            time.sleep(_SOON)
+        return self.watcher is not None
 
     def wait_until_it_begins(self, limits: Limits, echoes: Collection[bytes]) -> bool:
         """Read until both streams have begun; False when the host will not let them, whatever the reason.

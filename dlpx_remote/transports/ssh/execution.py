@@ -45,6 +45,9 @@ from dlpx_remote.transports.ssh.trace import Tracer
 ENDING = 8.0
 """Seconds for ending a command, its grace for tidying up included: a caller out of time waits for it."""
 
+BEGINNING = 1.0
+"""Seconds of those for the first word of a command that has just been handed over."""
+
 ENDING_BESIDE = 5.0
 """Seconds of those on the same connection; the rest is for a connection of its own."""
 
@@ -195,9 +198,14 @@ class Execution:
         except LOST as error:
             raise _not_sent(self._where, error) from error
 
-    def end(self, command: Command) -> bool:
-        """End a command's processes on the host, within ``ENDING``; True when none is left."""
-        if command.watcher is None:
+    def end(self, command: Command, *, reading: bool = True) -> bool:
+        """End a command's processes on the host, within ``ENDING``; True when none is left.
+
+        Args:
+            command: that was handed over.
+            reading: whether the calling thread is the one that reads its answer.
+        """
+        if not command.wait_for_watcher(BEGINNING, reading=reading) or command.watcher is None:
             return False
         script = bootstrap.kill_script(command.process_group, command.watcher)
         deadline = Deadline(ENDING)
@@ -226,7 +234,7 @@ class Execution:
         self._closing.set()
         for command in list(self.running):
             try:
-                self.end(command)
+                self.end(command, reading=False)
             except Exception as error:
                 _LOGGER.warning("A command on %s could not be ended: %s", self._address, error)
         parked = self._channels.parked()

@@ -24,6 +24,7 @@ from dlpx_remote.transports.base import (
     StreamName,
 )
 from dlpx_remote.transports.ssh import SshConnection, connect, execution
+from tests.hosts.faults.proxy import Proxy
 from tests.hosts.sshd import Sshd
 from tests.hosts.transports import network
 from tests.hosts.transports.conftest import Connect, target_of
@@ -208,6 +209,29 @@ class TestGivingUp:
         assert isinstance(errors[0], CommandEnded | OutcomeUnknown)
         assert threading.active_count() == before
         connection.close()
+
+    def test_closing_ends_what_has_only_just_begun(self, sshd: Sshd, tmp_path: Path) -> None:
+        began = tmp_path / "began"
+        errors: list[Exception] = []
+
+        def run() -> None:
+            try:
+                connection.run(f"echo $$ > {began}.new; mv {began}.new {began}; sleep 300")
+            except Exception as error:
+                errors.append(error)
+
+        with Proxy("127.0.0.1", sshd.port) as way:
+            connection = connect(target_of(sshd, port=way.port, fingerprint=_any_key(sshd, way.port)))
+            connection.run("sleep 1 &")  # it holds the output, so that the next command gets a new runner
+            way.delay = 0.4  # for the first word of which the command does not wait
+            thread = threading.Thread(target=run)
+            thread.start()
+            while not began.exists():
+                time.sleep(0.005)
+            connection.close()
+            thread.join(30)
+        assert _gone(int(began.read_text()))
+        assert isinstance(errors[0], CommandEnded | OutcomeUnknown)
 
     def test_after_closing_nothing_is_sent_any_more(self, sshd: Sshd) -> None:
         connection = connect(target_of(sshd))
