@@ -65,6 +65,11 @@ class StubEngine:
     ) -> None:
         self.calls.append(("close", (), {}))
 
+    @property
+    def jobs(self) -> Self:
+        """Its methods are the stub's, too."""
+        return self
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
