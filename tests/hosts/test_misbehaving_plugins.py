@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import dlpx_remote.engine
 from dlpx_remote.engine import DiscoveryReport, Engine, Failure
 from dlpx_remote.operations.dispatcher import Dispatcher
 from dlpx_remote.plugins.worker import Limits
@@ -143,4 +142,4 @@ def test_a_script_that_fails_is_shown_without_its_variables(discover: Discover) 
 
 
 def _limit(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
-    monkeypatch.setattr(dlpx_remote.engine, "Dispatcher", functools.partial(Dispatcher, limits=limits))
+    monkeypatch.setattr(discovering, "Dispatcher", functools.partial(Dispatcher, limits=limits))
