@@ -11,6 +11,7 @@ import pytest
 from dlpx_remote.engine import DiscoveryReport, Engine, Failure
 from dlpx_remote.operations.dispatcher import Dispatcher
 from dlpx_remote.plugins.worker import Limits
+from dlpx_remote.workflows import discovering
 from tests.hosts.engine_plugin import write_plugin
 from tests.hosts.examples import CLUSTERS, POSTGRES, clusters
 from tests.hosts.ssh_host import SshHost
