@@ -65,10 +65,8 @@ def test_a_database_lives_on_three_hosts_and_leaves_nothing(hosts: ThreeHosts) -
             for name in ("one", "two"):
                 hosts.done(engine, vdbs.disable(name))
         assert hosts.target.root("grep -c ' /mnt/' /proc/mounts || true") == "0\n"
-    with hosts.step("reboot the target"):
-        hosts.target.vm.reboot()
-    with hosts.open() as engine:
-        vdbs = engine.vdbs
+        with hosts.step("reboot the target"):
+            hosts.target.vm.reboot()
         with hosts.step("enable one and two"):
             for name in ("one", "two"):
                 hosts.done(engine, vdbs.enable(name))
