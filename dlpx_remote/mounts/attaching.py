@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlpx_remote.mounts.base import Export, Exporter, Mounted, MountRefused, Owner, Placement, Reach
-from dlpx_remote.mounts.host import NFS_OPTIONS, Source
 from dlpx_remote.mounts.inside import make_within, missing_within
 from dlpx_remote.mounts.paths import directory_within
 from dlpx_remote.mounts.reaching import Reached, source_name
 from dlpx_remote.mounts.records import MountRecord, export_name, place_name, source_of
+from dlpx_remote.mounts.source import NFS_OPTIONS, Source
 from dlpx_remote.store.ledger import Entry, Kind, State
 
 if TYPE_CHECKING:

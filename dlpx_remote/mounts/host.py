@@ -16,12 +16,10 @@ from dlpx_remote.mounts import mountinfo
 from dlpx_remote.mounts.base import MountBusy, MountFailed, MountRefused, MountUnderWay
 from dlpx_remote.mounts.look import PathState, holders, in_time, look, named, probe, settled, table, write_out
 from dlpx_remote.mounts.mountinfo import MountEntry
+from dlpx_remote.mounts.source import Source, matches, not_in_force, options_of, version_of
 from dlpx_remote.mounts.timely import Changes
 from dlpx_remote.transports.base import CommandResult, CommandTimeout, Connection
 from dlpx_remote.transports.privilege import Privilege, Privileged
-
-NFS_OPTIONS = ("rw", "hard", "proto=tcp", "rsize=1048576", "wsize=1048576", "timeo=600")
-"""What a host mounts with unless its environment says otherwise; the version comes from the server."""
 
 MOUNTING = 90.0
 """Seconds for one mount; a server that is away is found out before."""
@@ -29,31 +27,6 @@ UNMOUNTING = 20.0
 """Seconds for each rung of the ladder ``umount``, ``umount -f``, ``umount -l``."""
 # Without these, umount looks at the mounted directory and asks NFS 3 servers for leave, and hangs with them.
 _UMOUNT = ("umount", "-c", "-i")
-_VISIBLE = ("ro", "rw", "hard", "soft", "proto", "nosuid", "noexec", "nodev", "sec", "lookupcache", "nolock")
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is to be mounted.
-
-    Attributes:
-        file_system: ``nfs`` or ``bind``.
-        name: ``SERVER:/path``, or a directory of the host itself.
-        options: for ``mount -o``, in order; of contradicting ones the last wins.
-        port: of the NFS server, None for the standard one.
-        version: the NFS version to begin with, ``4.1`` or ``3``.
-    """
-
-    file_system: str
-    name: str
-    options: tuple[str, ...] = ()
-    port: int | None = None
-    version: str = "4.1"
-
-    @property
-    def server(self) -> str:
-        """Of an NFS source, its address as the host has it."""
-        return self.name.partition(":/")[0].strip("[]")
 
 
 @dataclass(frozen=True)
@@ -111,7 +84,7 @@ class HostMounts:
         if source is None:
             return state
         where = f"{state.path} on {self._connection.address}"
-        if state.kind == "mounted" and not self._is(state, state.mounted[-1], source):
+        if state.kind == "mounted" and not matches(state.entries, state.mounted[-1], source):
             raise MountRefused(
                 f"{state.mounted[-1].source} is mounted at {where} already.",
                 "Unmount it, or choose another mount path.",
@@ -208,7 +181,7 @@ class HostMounts:
         entries = self._for_unmounting(path, source, force, until) if begun else self._table()
         while True:
             there = mountinfo.at(entries, path)
-            ours = [entry for entry in there if self._matches(entries, entry, source)]
+            ours = [entry for entry in there if matches(entries, entry, source)]
             if not ours:
                 break
             if there[-1] not in ours:
@@ -227,7 +200,7 @@ class HostMounts:
         """The mount table's entry of ``source`` at ``path``; None when it is not mounted there."""
         entries = self._table()
         for entry in reversed(mountinfo.at(entries, path)):
-            if self._matches(entries, entry, source):
+            if matches(entries, entry, source):
                 return entry
         return None
 
@@ -243,7 +216,7 @@ class HostMounts:
             return self.settled(path, source, until)
         except MountUnderWay:
             entries = self._table()
-            if force and any(self._matches(entries, entry, source) for entry in mountinfo.at(entries, path)):
+            if force and any(matches(entries, entry, source) for entry in mountinfo.at(entries, path)):
                 return entries  # an umount that waits for its server ends when another one is forced
             raise
 
@@ -251,21 +224,6 @@ class HostMounts:
         return table(self._connection, self._changes.clock)
 
     # ------------------------------------------------------------------ what is mounted
-
-    def _is(self, state: PathState, entry: MountEntry, source: Source) -> bool:
-        return self._matches(state.entries, entry, source)
-
-    @staticmethod
-    def _matches(entries: Sequence[MountEntry], entry: MountEntry, source: Source) -> bool:
-        if source.file_system == "nfs":
-            return entry.file_system in ("nfs", "nfs4") and _plain(entry.source) == _plain(source.name)
-        # The table shows a bind mount as its file system's device, and the directory within that.
-        others = [other for other in entries if other.number != entry.number]
-        beneath = mountinfo.holding(others, source.name)
-        if beneath is None:
-            return False
-        root = mountinfo.within(beneath, source.name)
-        return entry.device == beneath.device and entry.root in (root, f"{root}//deleted")
 
     def _kept(self, state: PathState, source: Source, remarks: list[str]) -> HostMount | None:
         """The mount that is there already, when it does what was asked; else it is taken away."""
@@ -277,9 +235,9 @@ class HostMounts:
                 "does not answer.",
                 "Start the NFS server, and see that the host reaches its port.",
             )
-        wrong = _wrong(entry, source)
+        wrong = not_in_force(entry, source)
         if answer == "ok" and not wrong:
-            return HostMount(state.path, (), _options(entry), _version(entry), tuple(remarks))
+            return HostMount(state.path, (), options_of(entry), version_of(entry), tuple(remarks))
         reason = "its file handle was stale" if answer == "stale" else f"it had not {', '.join(wrong)}"
         for remark in self.unmount(state.path, source, force=answer == "stale"):
             remarks.append(remark)
@@ -290,7 +248,7 @@ class HostMounts:
         entries = self._table()
         there = mountinfo.at(entries, path)
         where = f"{path} on {self._connection.address}"
-        if not there or not self._matches(entries, there[-1], source):
+        if not there or not matches(entries, there[-1], source):
             raise MountFailed(
                 f"mount reported success, but {source.name} is not mounted at {where}.",
                 "See whether something on the host unmounts it, or whether the account has a mount namespace "
@@ -304,10 +262,10 @@ class HostMounts:
             )
         entry = there[-1]
         remarks += [
-            f"The option {option} of {where} is not in force; the host shows {_options(entry)}."
-            for option in _wrong(entry, source)
+            f"The option {option} of {where} is not in force; the host shows {options_of(entry)}."
+            for option in not_in_force(entry, source)
         ]
-        return HostMount(path, made, _options(entry), _version(entry), tuple(remarks))
+        return HostMount(path, made, options_of(entry), version_of(entry), tuple(remarks))
 
     # ------------------------------------------------------------------ changing the host
 
@@ -451,49 +409,9 @@ class HostMounts:
     def _undo(self, path: str, source: Source, made: Sequence[str]) -> None:
         entries = self.settled(path, source, self.until)
         there = mountinfo.at(entries, path)
-        if there and self._matches(entries, there[-1], source):
+        if there and matches(entries, there[-1], source):
             self._changes.run([*_UMOUNT, "--", path], timeout=UNMOUNTING)
         self._remove(made, [])
-
-
-def _plain(source: str) -> str:
-    """An NFS source in one form: the kernel drops a closing slash, and brackets are the host's choice."""
-    server, _, path = source.partition(":/")
-    return f"{server.strip('[]')}:/{path.strip('/')}"
-
-
-def _options(entry: MountEntry) -> str:
-    """Of the mount and its file system, each once."""
-    words = [
-        *entry.options.split(","),
-        *(entry.super_options.split(",") if "nfs" in entry.file_system else ()),
-    ]
-    return ",".join(dict.fromkeys(words))
-
-
-def _version(entry: MountEntry) -> str:
-    return (entry.value("vers") or "") if "nfs" in entry.file_system else ""
-
-
-def _wrong(entry: MountEntry, source: Source) -> list[str]:
-    """Which of the asked options are not in force, as far as the table shows them."""
-    # Of contradicting ones the last wins, as in mount(8).
-    asked = {
-        {"ro": "rw", "soft": "hard"}.get(option, option.partition("=")[0]): option
-        for option in source.options
-        if option.partition("=")[0] in _VISIBLE
-    }
-    wrong = []
-    for option in asked.values():
-        if option == "rw":
-            missing = "ro" in entry.options.split(",")
-        elif source.file_system == "bind":
-            missing = option not in entry.options.split(",")
-        else:
-            missing = not entry.has(option)
-        if missing:
-            wrong.append(option)
-    return wrong
 
 
 def _unsupported(said: str) -> bool:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlpx_remote.mounts.base import MountFailed, Owner, Placement
-from dlpx_remote.mounts.host import Source
 from dlpx_remote.mounts.records import MountRecord, mount_name
 from dlpx_remote.mounts.service import Mounts
+from dlpx_remote.mounts.source import Source
 from dlpx_remote.store.ledger import Kind
 
 

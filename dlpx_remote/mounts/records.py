@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dlpx_remote.mounts.base import Placement, Served
-from dlpx_remote.mounts.host import Source
+from dlpx_remote.mounts.source import Source
 
 _LONGEST = 400
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dlpx_remote.mounts.host import NFS_OPTIONS, HostMounts, Source
+from dlpx_remote.mounts.host import HostMounts
 from dlpx_remote.mounts.records import source_of
+from dlpx_remote.mounts.source import NFS_OPTIONS, Source
 from dlpx_remote.transports.privilege import Privilege
 from dlpx_remote.transports.ssh import connect
 from tests.hosts.transports.test_files import target_of_host

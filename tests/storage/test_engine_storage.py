@@ -13,8 +13,8 @@ from dlpx_remote.engine import Engine, EnvironmentSpec, InvalidRequest, NotSent
 from dlpx_remote.engine_storage import PoolChoice, Recovery
 from dlpx_remote.mounts import kernelmounts, mountinfo
 from dlpx_remote.mounts.base import Export, Placement, Served
-from dlpx_remote.mounts.host import Source
 from dlpx_remote.mounts.records import MountRecord
+from dlpx_remote.mounts.source import Source
 from dlpx_remote.store import Kind, State, StateError
 from dlpx_remote.workflows import doctor
 from dlpx_remote.workflows.differences import Finding, HostTable, differences

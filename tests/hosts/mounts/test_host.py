@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from dlpx_remote.mounts.base import MountBusy, MountFailed, MountRefused
-from dlpx_remote.mounts.host import HostMounts, Source
+from dlpx_remote.mounts.host import HostMounts
+from dlpx_remote.mounts.source import Source
 from dlpx_remote.transports.privilege import Privilege, PrivilegeRefused
 from dlpx_remote.transports.ssh import SshConnection, connect
 from tests.hosts.ssh_host import SshHost

@@ -10,7 +10,8 @@ import pytest
 
 from dlpx_remote.mounts import kernelmounts, look, timely
 from dlpx_remote.mounts.base import MountFailed, MountUnderWay
-from dlpx_remote.mounts.host import HostMounts, Source
+from dlpx_remote.mounts.host import HostMounts
+from dlpx_remote.mounts.source import Source
 from dlpx_remote.mounts.timely import Changes
 from dlpx_remote.store.ledger import Kind
 from dlpx_remote.transports.privilege import Privileged
