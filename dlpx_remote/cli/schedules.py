@@ -194,7 +194,7 @@ def _print(found: Sequence[Schedule]) -> None:
                 one.zone,
                 one.next if one.enabled else "disabled",
                 one.last or "",
-                one.last_error or one.last_job or "",
+                one.last_error or one.last_job or ("done" if one.last else ""),
                 one.missed or "",
             )
             for one in found
