@@ -26,7 +26,7 @@ class RemoteHost:
         limit: seconds for an answer.
     """
 
-    def __init__(self, url: str, limit: float = 10.0) -> None:
+    def __init__(self, url: str, limit: float = 60.0) -> None:
         self._url = url.rstrip("/")
         self._limit = limit
         # Never through a proxy of the environment: it is a port of this machine.
