@@ -42,6 +42,8 @@ _CAMPAIGNS = (_TESTS / "nfs" / "test_three_hosts.py", _TESTS / "nfs" / "test_one
 """Modules that take minutes: run by ``tox -e faults``, else only with ``--all-faults``, or when named."""
 _SAID = "said"
 
+Say = Callable[[str], None]
+
 _shared = ExitStack()
 
 
@@ -64,6 +66,17 @@ def say(config: pytest.Config, text: str) -> None:
         config.workeroutput.setdefault(_SAID, []).append(text)  # type: ignore[attr-defined]
     else:
         print(text, flush=True)
+
+
+@pytest.fixture(name="say")
+def say_whatever_is_captured(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Print a text for the person who runs the tests, whatever pytest captures."""
+
+    def say_it(text: str) -> None:
+        with capsys.disabled():
+            say(pytestconfig, text)
+
+    return say_it
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,13 +21,13 @@ import pytest
 import dlpx_remote.mounts
 import dlpx_remote.storage
 import dlpx_remote.store
-from tests import side_by_side
 from tests.hosts.faults.journal import Progress, RecordFile
 from tests.nfs.conftest import _Machines
 from tests.nfs.kill_points import OPERATIONS, Point, delete, killed, points_of, rehearsed
 from tests.nfs.kill_site import AREA, Opened, Site, kill_site
 from tests.nfs.mounts_world import mounting_by_sudo
 from tests.nfs.vm_host import VmHost
+from tests.side_by_side import Say
 
 SAMPLE = 1
 FEWEST = {"provision": 31, "provision, cold": 33, "move": 26, "hand over": 37, "delete": 25}
@@ -38,24 +38,11 @@ _UNDER_TEST: tuple[ModuleType, ...] = (
     dlpx_remote.store,
 )
 
-Say = Callable[[str], None]
-
 
 @pytest.fixture
 def site(nfs_vm: VmHost, _machines: _Machines) -> Iterator[Site]:
     with mounting_by_sudo(nfs_vm, AREA), kill_site(nfs_vm) as site:
         yield site
-
-
-@pytest.fixture
-def say(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Print, whatever pytest captures."""
-
-    def say(text: str) -> None:
-        with capsys.disabled():
-            side_by_side.say(pytestconfig, text)
-
-    return say
 
 
 def test_a_killed_engine_leaves_nothing_half_done(site: Site, pytestconfig: pytest.Config, say: Say) -> None:

@@ -10,32 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tests import side_by_side
 from tests.hosts.faults.conftest import ServerFactory
 from tests.hosts.faults.journal import Journal, Progress
 from tests.hosts.faults.points import Outcome, Point, all_points, mixed, sample, table
 from tests.hosts.faults.sweep import Host, Lane, Stage, judge
 from tests.hosts.faults.workers import BATCH, play_in_processes
+from tests.side_by_side import Say
 
 HostFactory = Callable[[], Host]
-Say = Callable[[str], None]
 
 
 @pytest.fixture
 def start_host(server_with: ServerFactory) -> HostFactory:
     """A host on which points can be played, with every call another one."""
     return lambda: Host.of(server_with("MaxStartups 500", "MaxSessions 20", "LogLevel QUIET", quick=True))
-
-
-@pytest.fixture
-def say(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Print, whatever pytest captures."""
-
-    def say(text: str) -> None:
-        with capsys.disabled():
-            side_by_side.say(pytestconfig, text)
-
-    return say
 
 
 def test_without_a_fault_everything_succeeds(start_host: HostFactory, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from typing import TypeVar
 import pytest
 
 from dlpx_remote.storage.initialise import BackendKind
-from tests import side_by_side
 from tests.hosts.faults.journal import Progress
 from tests.hosts.lifecycle import upgrading
 from tests.hosts.lifecycle.kill_journal import KillJournal, Played, Point
@@ -32,13 +31,13 @@ from tests.hosts.lifecycle.stages import Stage
 from tests.hosts.lifecycle.upgrading import UPGRADE
 from tests.hosts.lifecycle.victims import POINTS, Outcome, Step
 from tests.hosts.sshd import Sshd
+from tests.side_by_side import Say
 from tests.storage.file_systems import in_memory
 
 RECOVERY = 30.0  # seconds that the next process has
 SAMPLE = 4
 POOLS: tuple[BackendKind, ...] = ("copy", "btrfs")
 
-Say = Callable[[str], None]
 Work = TypeVar("Work")
 Done = TypeVar("Done")
 MakeLane = Callable[[], "Lane"]
@@ -93,17 +92,6 @@ def lanes() -> Iterator[MakeLane]:
     """Makes lanes, and ends them."""
     with ExitStack() as stack:
         yield lambda: Lane(stack)
-
-
-@pytest.fixture
-def say(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Print, whatever pytest captures."""
-
-    def say(text: str) -> None:
-        with capsys.disabled():
-            side_by_side.say(pytestconfig, text)
-
-    return say
 
 
 def test_a_killed_operation_is_finished_or_undone_and_nothing_is_left_of_it(

@@ -38,7 +38,6 @@ from dlpx_remote.transports.base import (
     TransportError,
 )
 from dlpx_remote.transports.winrm import WinrmConnection, connect
-from tests import side_by_side
 from tests.hosts.faults.journal import TRANSPORTS_AND_FAULTS, Journal, Progress
 from tests.hosts.faults.points import (
     DIRECTIONS,
@@ -54,6 +53,7 @@ from tests.hosts.faults.points import (
 from tests.hosts.faults.proxy import Fault, Proxy
 from tests.hosts.winrm.conftest import MATRIX, WindowsFactory
 from tests.hosts.winrm.windows import Windows
+from tests.side_by_side import Say
 
 PHASES: tuple[Phase, ...] = ("connect", "run-first", "transfer", "close")
 DEADLINE = 2.0
@@ -241,16 +241,12 @@ def test_no_fault_at_any_byte_makes_the_transport_lie_repeat_or_hang(
     windows_with: WindowsFactory,
     tmp_path: Path,
     pytestconfig: pytest.Config,
-    capsys: pytest.CaptureFixture[str],
+    say: Say,
     scheme: str,
     authentication: str,
 ) -> None:
     option = pytestconfig.option
     name = f"{scheme} {authentication}"
-
-    def say(text: str) -> None:
-        with capsys.disabled():
-            side_by_side.say(pytestconfig, text)
 
     with windows_with(scheme=scheme, authentication=authentication) as windows:
         stage = Stage(windows, tmp_path)
