@@ -166,8 +166,8 @@ class Command:
         self._read_until(self._finished, limits, on_output)
         return self._result()
 
-    def wait_for_watcher(self, seconds: float, *, reading: bool) -> bool:
-        """Whether it is known, or becomes known, who watches over the command on the host.
+    def wait_for_watcher(self, seconds: float, *, reading: bool) -> None:
+        """Until :attr:`watcher` is known, or will not become known any more.
 
         One that has just been handed over may run there by now, and its report be under way.
 
@@ -184,7 +184,6 @@ class Command:
             if closed:
                 break
             time.sleep(_SOON)
-        return self.watcher is not None
 
     def wait_until_it_begins(self, limits: Limits, echoes: Collection[bytes]) -> bool:
         """Read until both streams have begun; False when the host will not let them, whatever the reason.

@@ -205,7 +205,8 @@ class Execution:
             command: that was handed over.
             reading: whether the calling thread is the one that reads its answer.
         """
-        if not command.wait_for_watcher(BEGINNING, reading=reading) or command.watcher is None:
+        command.wait_for_watcher(BEGINNING, reading=reading)
+        if command.watcher is None:
             return False
         script = bootstrap.kill_script(command.process_group, command.watcher)
         deadline = Deadline(ENDING)
